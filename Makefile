@@ -1,0 +1,96 @@
+# make demo, make test, make install: see `make help`.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+CARGO   ?= cargo
+SEEDS   ?= 10000
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+BINDIR  := $(PREFIX)/bin
+DOCDIR  := $(PREFIX)/share/doc/tucano
+# Where systemd looks: below /usr and /usr/local it does; for any other prefix, in /etc.
+ifneq ($(filter /usr /usr/local,$(PREFIX)),)
+UNITDIR     := $(PREFIX)/lib/systemd/system
+SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
+TMPFILESDIR := $(PREFIX)/lib/tmpfiles.d
+else
+UNITDIR     := /etc/systemd/system
+SYSUSERSDIR := /etc/sysusers.d
+TMPFILESDIR := /etc/tmpfiles.d
+endif
+
+BINS    := tucano-controller tucano-worker tucano
+UNITS   := tucano-controller.service tucano-worker.service tucano.slice
+RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
+SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
+	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
+
+.PHONY: help build release demo test sim mutants fmt lint install uninstall need-build need-test clean
+
+help:
+	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
+	@echo 'make test       formatting, lints and every test'
+	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
+	@echo 'make build      debug binaries in $(TARGET)/debug'
+	@echo 'make release    small, fast binaries in $(TARGET)/release'
+	@echo 'make install    binaries, units, users and folders (PREFIX=$(PREFIX), DESTDIR for packages)'
+	@echo 'make uninstall  takes them away again; settings, data and users stay'
+
+# --- what is needed --------------------------------------------------------------------------
+
+need-build:
+	@sh tools/need.sh build
+
+need-test:
+	@sh tools/need.sh test
+
+# --- building --------------------------------------------------------------------------------
+
+build: need-build
+	$(CARGO) build --workspace --bins
+
+release: need-build
+	$(CARGO) build --release -p tucano-controller -p tucano-worker -p tucano-tools \
+		$(addprefix --bin ,$(BINS))
+
+# For install: built if something changed since, so that `make release` and then
+# `sudo make install`, where root has no cargo, copies only.
+$(RELEASE) &: $(SOURCES)
+	@$(MAKE) --no-print-directory release
+	@touch $(RELEASE)
+
+demo: build
+	@$(TARGET)/debug/tucano-demo-cluster
+
+# --- testing ---------------------------------------------------------------------------------
+
+fmt:
+	$(CARGO) fmt --all
+
+lint: need-build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+test: need-test lint build
+	@sh tests/run.sh $(CARGO)
+
+# Histories of a whole cluster under faults; each failure names the seed that replays it.
+sim: need-build
+	$(CARGO) run --release -p tucano-tools --bin tucano-sim -- --seeds $(SEEDS)
+
+# Breaks the cores in the ways of tests/mutants and wants the simulator to find each.
+mutants: need-build
+	@CARGO='$(CARGO)' sh tests/mutants.sh
+
+clean:
+	$(CARGO) clean
+
+# --- installing ------------------------------------------------------------------------------
+
+install: $(RELEASE)
+	@sh tools/install.sh install '$(DESTDIR)' '$(BINDIR)' '$(DOCDIR)' '$(UNITDIR)' \
+		'$(SYSUSERSDIR)' '$(TMPFILESDIR)' '$(TARGET)/release'
+
+uninstall:
+	@sh tools/install.sh uninstall '$(DESTDIR)' '$(BINDIR)' '$(DOCDIR)' '$(UNITDIR)' \
+		'$(SYSUSERSDIR)' '$(TMPFILESDIR)' '$(TARGET)/release'
