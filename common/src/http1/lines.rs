@@ -1,0 +1,179 @@
+//! The field lines of a head as spans into its buffer, and what they say, gathered in one pass.
+//!
+//! It takes what httparse found; it refuses nothing itself. Called by `head`; [`Fields`] by all who
+//! read heads.
+
+use super::fields::{FieldName, members};
+use super::framing::Declared;
+use super::method::Version;
+use crate::limits::HEAD_FIELDS_MAX;
+
+/// A place in a head's buffer. 16 bits reach past the longest head; `limits.rs` checks that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte.
+    pub at: u16,
+    /// How many bytes.
+    pub len: u16,
+}
+
+impl Span {
+    /// The `len` bytes from `at`.
+    pub(super) fn new(at: usize, len: usize) -> Span {
+        // Both are within a head, whose bound limits.rs holds below u16::MAX.
+        let narrow = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
+        Span { at: narrow(at), len: narrow(len) }
+    }
+
+    /// Its bytes in the buffer that was parsed.
+    pub fn of(self, buffer: &[u8]) -> &[u8] {
+        let at = usize::from(self.at);
+        buffer.get(at..at + usize::from(self.len)).unwrap_or(&[])
+    }
+
+    /// One past the last byte.
+    pub fn end(self) -> u16 {
+        self.at.saturating_add(self.len)
+    }
+
+    /// Where `part`, a piece of `buffer`, stands in it.
+    pub(super) fn within(buffer: &[u8], part: &[u8]) -> Span {
+        let at = (part.as_ptr() as usize).saturating_sub(buffer.as_ptr() as usize);
+        Span::new(at, part.len())
+    }
+}
+
+/// What the `Connection` fields say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionOptions {
+    /// `close`.
+    pub close: bool,
+    /// `keep-alive`.
+    pub keep_alive: bool,
+    /// `upgrade`.
+    pub upgrade: bool,
+    /// Any other: names of fields that end at this hop.
+    pub nominates: bool,
+}
+
+/// One field line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The name, as it came; the line begins here.
+    pub name: Span,
+    /// The value without the white space around it.
+    pub value: Span,
+    /// The name, where it is one we act on.
+    pub known: FieldName,
+}
+
+/// The fields of a head, in order.
+#[derive(Clone, Debug)]
+pub struct Fields {
+    table: [Field; HEAD_FIELDS_MAX],
+    count: usize,
+}
+
+impl Fields {
+    /// All of them, in order.
+    pub fn as_slice(&self) -> &[Field] {
+        self.table.get(..self.count).unwrap_or(&[])
+    }
+
+    /// The first field of that name.
+    pub fn first(&self, name: FieldName) -> Option<Field> {
+        self.as_slice().iter().find(|field| field.known == name).copied()
+    }
+
+    /// The value of the first field of that name.
+    pub fn value<'a>(&self, name: FieldName, buffer: &'a [u8]) -> Option<&'a [u8]> {
+        self.first(name).map(|field| field.value.of(buffer))
+    }
+
+    /// Whether a `Connection` field nominates `name` as ending at this hop.
+    pub fn nominates(&self, name: &[u8], buffer: &[u8]) -> bool {
+        let connections =
+            self.as_slice().iter().filter(|field| field.known == FieldName::Connection);
+        connections
+            .flat_map(|field| members(field.value.of(buffer)))
+            .any(|option| option.eq_ignore_ascii_case(name))
+    }
+}
+
+impl ConnectionOptions {
+    pub(super) fn keeps_alive(self, version: Version) -> bool {
+        match version {
+            Version::Http11 => !self.close,
+            Version::Http10 => self.keep_alive && !self.close,
+        }
+    }
+
+    fn note(&mut self, option: &[u8]) {
+        if option.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.keep_alive = true;
+        } else if option.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
+        } else {
+            self.nominates = true;
+        }
+    }
+}
+
+/// What the fields say, gathered in one pass over them.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Learnt {
+    pub(super) connection: ConnectionOptions,
+    pub(super) host: Option<(Span, usize)>,
+    pub(super) length: Option<(Span, usize)>,
+    pub(super) coding: Option<(Span, usize)>,
+    pub(super) expects_continue: bool,
+    pub(super) has_upgrade: bool,
+}
+
+impl Learnt {
+    fn note(&mut self, field: Field, buffer: &[u8]) {
+        let value = field.value.of(buffer);
+        let count = |seen: Option<(Span, usize)>| match seen {
+            None => Some((field.value, 1)),
+            Some((first, times)) => Some((first, times + 1)),
+        };
+        match field.known {
+            FieldName::Host => self.host = count(self.host),
+            FieldName::ContentLength => self.length = count(self.length),
+            FieldName::TransferEncoding => self.coding = count(self.coding),
+            FieldName::Connection => {
+                members(value).for_each(|option| self.connection.note(option));
+            }
+            FieldName::Expect => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue")
+            }
+            FieldName::Upgrade => self.has_upgrade |= members(value).next().is_some(),
+            _ => {}
+        }
+    }
+
+    pub(super) fn declared(self, buffer: &[u8]) -> Declared<'_> {
+        let declared =
+            |seen: Option<(Span, usize)>| seen.map(|(value, times)| (value.of(buffer), times));
+        Declared { length: declared(self.length), coding: declared(self.coding) }
+    }
+}
+
+pub(super) fn collect(buffer: &[u8], headers: &[httparse::Header<'_>]) -> (Fields, Learnt) {
+    let nothing = Field { name: Span::default(), value: Span::default(), known: FieldName::Other };
+    let mut fields = Fields { table: [nothing; HEAD_FIELDS_MAX], count: 0 };
+    let mut learnt = Learnt::default();
+    for (slot, header) in fields.table.iter_mut().zip(headers) {
+        let name = Span::within(buffer, header.name.as_bytes());
+        let value = match header.value {
+            [] => Span { at: name.end() + 1, len: 0 },
+            value => Span::within(buffer, value),
+        };
+        *slot = Field { name, value, known: FieldName::of(header.name.as_bytes()) };
+        learnt.note(*slot, buffer);
+        fields.count += 1;
+    }
+    (fields, learnt)
+}

@@ -1,0 +1,248 @@
+//! Where a head ends, found incrementally, and the bytes that no head may have: bare LF, bare CR,
+//! NUL, lines that start with white space, more than one empty line before the start line.
+//!
+//! It does not look at what the lines say; `head` does, once the end is known. Called by `head`
+//! alone and by whoever wants to know whether a request has begun.
+
+use super::error::HeadError;
+use crate::limits::HEAD_BYTES_MAX;
+
+/// What the bytes so far make of the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum At {
+    /// Nothing yet.
+    #[default]
+    Start,
+    /// CR as the first byte: an empty line before the start line.
+    EmptyLineCr,
+    /// After that empty line, which servers ignore (RFC 9112, 2.2).
+    AfterEmptyLine,
+    /// Within the start line.
+    StartLine,
+    /// CR in the start line.
+    StartLineCr,
+    /// Within a field line.
+    Field,
+    /// CR in a field line.
+    FieldCr,
+    /// At the first byte of a line after the start line.
+    LineStart,
+    /// CR as the first byte of a line: the end, if LF follows.
+    EndCr,
+}
+
+/// How far a head was searched. One per message; [`HeadScan::default`] starts the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeadScan {
+    searched: u16,
+    at: At,
+}
+
+/// A whole head within the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Where the start line begins: 2 after an ignored empty line.
+    pub start: usize,
+    /// One past the empty line that ends the head.
+    pub end: usize,
+}
+
+/// Bytes tested at once for being special; a width that compilers turn into one vector comparison.
+const BLOCK: usize = 16;
+
+impl HeadScan {
+    /// Searches on in `bytes`, which begin where the message begins and have grown since the last
+    /// call.
+    ///
+    /// `None`: the head goes on. The answer depends on the bytes only, not on how they were split.
+    pub fn find(&mut self, bytes: &[u8]) -> Result<Option<Found>, HeadError> {
+        let window = bytes.get(..HEAD_BYTES_MAX.min(bytes.len())).unwrap_or(bytes);
+        let mut next = usize::from(self.searched);
+        while let Some(&byte) = window.get(next) {
+            if matches!(self.at, At::StartLine | At::Field) {
+                next += plain(window.get(next..).unwrap_or(&[]));
+                let Some(&byte) = window.get(next) else { break };
+                self.at = self.at.after(byte)?;
+            } else {
+                self.at = match (self.at, byte) {
+                    (At::EndCr, b'\n') => return Ok(Some(self.found(bytes, next + 1))),
+                    (at, byte) => at.after(byte)?,
+                };
+            }
+            next += 1;
+        }
+        // The window is bounded by HEAD_BYTES_MAX, which limits.rs holds below u16::MAX.
+        self.searched = u16::try_from(next.min(window.len())).unwrap_or(u16::MAX);
+        if bytes.len() < HEAD_BYTES_MAX {
+            return Ok(None);
+        }
+        match self.at {
+            At::Start | At::EmptyLineCr | At::AfterEmptyLine | At::StartLine => {
+                Err(HeadError::TargetTooLong)
+            }
+            At::StartLineCr | At::Field | At::FieldCr | At::LineStart | At::EndCr => {
+                Err(HeadError::HeadTooLong)
+            }
+        }
+    }
+
+    /// Whether a message has begun: an empty line alone is none.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.at, At::Start | At::EmptyLineCr | At::AfterEmptyLine)
+    }
+
+    fn found(&self, bytes: &[u8], end: usize) -> Found {
+        let start = if bytes.starts_with(b"\r\n") { 2 } else { 0 };
+        Found { start, end }
+    }
+}
+
+impl At {
+    /// One byte on; `EndCr` followed by LF is the caller's.
+    fn after(self, byte: u8) -> Result<At, HeadError> {
+        match (self, byte) {
+            (_, 0) => Err(HeadError::Nul),
+            (At::StartLineCr | At::FieldCr, b'\n') => Ok(At::LineStart),
+            (At::EmptyLineCr, b'\n') => Ok(At::AfterEmptyLine),
+            (At::EmptyLineCr | At::StartLineCr | At::FieldCr | At::EndCr, _) => {
+                Err(HeadError::BareCr)
+            }
+            (_, b'\n') => Err(HeadError::BareLf),
+            (At::Start, b'\r') => Ok(At::EmptyLineCr),
+            (At::AfterEmptyLine, b'\r') => Err(HeadError::EmptyLines),
+            (At::StartLine, b'\r') => Ok(At::StartLineCr),
+            (At::Field, b'\r') => Ok(At::FieldCr),
+            (At::LineStart, b'\r') => Ok(At::EndCr),
+            (At::LineStart, b' ' | b'\t') => Err(HeadError::Folded),
+            (At::Start | At::AfterEmptyLine | At::StartLine, _) => Ok(At::StartLine),
+            (At::LineStart | At::Field, _) => Ok(At::Field),
+        }
+    }
+}
+
+/// How many bytes from the front are none of CR, LF and NUL.
+fn plain(bytes: &[u8]) -> usize {
+    let special = |byte: u8| (byte == b'\r') | (byte == b'\n') | (byte == 0);
+    let (blocks, _) = bytes.as_chunks::<BLOCK>();
+    let whole =
+        blocks.iter().take_while(|block| !block.iter().fold(false, |any, &b| any | special(b)));
+    let skipped = whole.count() * BLOCK;
+    let rest = bytes.get(skipped..).unwrap_or(&[]);
+    skipped + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(bytes: &[u8]) -> Result<Option<Found>, HeadError> {
+        HeadScan::default().find(bytes)
+    }
+
+    /// Feeds one byte more at a time until there is an answer.
+    fn drip(bytes: &[u8]) -> Result<Option<Found>, HeadError> {
+        let mut scan = HeadScan::default();
+        for len in 0..=bytes.len() {
+            match scan.find(&bytes[..len]) {
+                Ok(None) => {}
+                answer => return answer,
+            }
+        }
+        Ok(None)
+    }
+
+    type Case = (&'static [u8], Result<Option<Found>, HeadError>);
+
+    const CASES: &[Case] = &[
+        (b"", Ok(None)),
+        (b"\r\n", Ok(None)),
+        (b"GET / HTTP/1.1\r\n\r\n", Ok(Some(Found { start: 0, end: 18 }))),
+        (b"\r\nGET / HTTP/1.1\r\n\r\n", Ok(Some(Found { start: 2, end: 20 }))),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\r\nBODY\n", Ok(Some(Found { start: 0, end: 24 }))),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\r", Ok(None)),
+        (b"GET / HTTP/1.1\nA: b\r\n\r\n", Err(HeadError::BareLf)),
+        (b"GET / HTTP/1.1\r\nA: b\n\r\n", Err(HeadError::BareLf)),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\n", Err(HeadError::BareLf)),
+        (b"\n", Err(HeadError::BareLf)),
+        (b"\r\n\n", Err(HeadError::BareLf)),
+        (b"\r\n\r\n", Err(HeadError::EmptyLines)),
+        (b"\rG", Err(HeadError::BareCr)),
+        (b"GET / HTTP/1.1\r\r\n", Err(HeadError::BareCr)),
+        (b"GET / HTTP/1.1\r\nA: b\rc\r\n", Err(HeadError::BareCr)),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\rX", Err(HeadError::BareCr)),
+        (b"GET / HTTP/1.1\r\nA: \0\r\n\r\n", Err(HeadError::Nul)),
+        (b"GET \0 HTTP/1.1\r\n", Err(HeadError::Nul)),
+        (b"\0", Err(HeadError::Nul)),
+        (b"GET / HTTP/1.1\r\n A: b\r\n\r\n", Err(HeadError::Folded)),
+        (b"GET / HTTP/1.1\r\nA: b\r\n\tc\r\n\r\n", Err(HeadError::Folded)),
+        (b"GET / HTTP/1.1\r\n \r\n\r\n", Err(HeadError::Folded)),
+    ];
+
+    #[test]
+    fn table_whole_and_byte_by_byte() {
+        for (bytes, expected) in CASES {
+            let text = bytes.escape_ascii();
+            assert_eq!(whole(bytes), *expected, "{text}");
+            assert_eq!(drip(bytes), *expected, "{text} by bytes");
+        }
+    }
+
+    #[test]
+    fn every_split_in_two_gives_the_same() {
+        for (bytes, expected) in CASES {
+            for cut in 0..=bytes.len() {
+                let mut scan = HeadScan::default();
+                let answer = match scan.find(&bytes[..cut]) {
+                    Ok(None) => scan.find(bytes),
+                    early => early,
+                };
+                assert_eq!(answer, *expected, "{} cut at {cut}", bytes.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn every_special_byte_at_every_place_of_a_block_is_seen() {
+        for len in 0..3 * BLOCK {
+            for special in [b'\r', b'\n', 0] {
+                let mut bytes = vec![b'a'; len];
+                assert_eq!(plain(&bytes), len);
+                bytes.push(special);
+                bytes.extend_from_slice(b"tail");
+                assert_eq!(plain(&bytes), len, "{special} after {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_at_its_bound_passes_and_one_byte_more_does_not() {
+        let head = |len: usize| {
+            let mut head = b"GET / HTTP/1.1\r\nA: ".to_vec();
+            head.resize(len - 4, b'a');
+            head.extend_from_slice(b"\r\n\r\n");
+            head
+        };
+        let fits = head(HEAD_BYTES_MAX);
+        assert_eq!(whole(&fits), Ok(Some(Found { start: 0, end: HEAD_BYTES_MAX })));
+        assert_eq!(drip(&fits), whole(&fits));
+        let over = head(HEAD_BYTES_MAX + 1);
+        assert_eq!(whole(&over), Err(HeadError::HeadTooLong));
+        assert_eq!(drip(&over), Err(HeadError::HeadTooLong));
+    }
+
+    #[test]
+    fn a_start_line_without_end_is_a_long_target() {
+        let line = [b"GET /".as_slice(), &[b'a'; HEAD_BYTES_MAX]].concat();
+        assert_eq!(whole(&line), Err(HeadError::TargetTooLong));
+        assert_eq!(drip(&line), Err(HeadError::TargetTooLong));
+    }
+
+    #[test]
+    fn an_empty_line_alone_is_no_message() {
+        let mut scan = HeadScan::default();
+        assert_eq!(scan.find(b"\r\n"), Ok(None));
+        assert!(!scan.has_begun());
+        assert_eq!(scan.find(b"\r\nG"), Ok(None));
+        assert!(scan.has_begun());
+    }
+}
