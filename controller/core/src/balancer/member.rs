@@ -1,0 +1,244 @@
+//! One instance as one loop sees it: what is in flight on it, how fast it answers, whether it may
+//! be chosen.
+//!
+//! It compares nobody; [`super::Fleet`] does.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tucano_common::id::InstanceId;
+use tucano_common::limits::SLOW_START;
+use tucano_common::time::Mono;
+
+use super::ServiceIx;
+use super::outlier::Outlier;
+use super::table::{Duty, Endpoint};
+
+/// A worker's weight where nothing was measured yet: the middle of 1 to 1000.
+pub const WEIGHT_DEFAULT: u16 = 500;
+
+/// Latencies below this are one and the same: the wire's noise must not choose.
+const LATENCY_FLOOR_US: f64 = 1000.0;
+/// After so long without an answer, half of a smoothed latency is forgotten: an instance that was
+/// slow once (a cold start, a pause) is tried again within seconds.
+const LATENCY_HALVED_AFTER: Duration = Duration::from_secs(1);
+/// What a broken connection counts as. An instance that is down fails at once and so has nothing in
+/// flight: without this it would look like the one with the most to give, and draw the traffic in.
+const LATENCY_OF_BROKEN_US: f64 = 1_000_000.0;
+/// What one answer moves the smoothed latency by (as TCP smooths its round trips).
+const LATENCY_GAIN: f64 = 1.0 / 8.0;
+
+/// Whether the table still has the instance, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// In the table.
+    Listed(Duty),
+    /// Gone from it; it stays here while something is in flight on it.
+    Gone,
+}
+
+/// One instance.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Which.
+    pub instance: InstanceId,
+    /// Of which service.
+    pub service: ServiceIx,
+    /// Where.
+    pub address: SocketAddr,
+    /// Whether it may be chosen.
+    pub standing: Standing,
+    /// Requests on it, upgraded connections included.
+    pub in_flight: u32,
+    /// Its errors.
+    pub outlier: Outlier,
+    /// Its place among the table's workers.
+    pub worker: Option<u32>,
+    /// Its worker's share.
+    pub weight: u16,
+    ready_at: Mono,
+    latency_us: f64,
+    answered_at: Mono,
+    /// Grows with every request given to anybody: among equals the one whose turn is longest ago is
+    /// taken.
+    pub last_turn: u64,
+}
+
+impl Member {
+    /// An instance that was not known before.
+    pub fn new(endpoint: &Endpoint, service: ServiceIx) -> Member {
+        Member {
+            instance: endpoint.instance,
+            service,
+            address: endpoint.address,
+            standing: Standing::Listed(endpoint.duty),
+            in_flight: 0,
+            outlier: Outlier::default(),
+            worker: endpoint.worker,
+            weight: WEIGHT_DEFAULT,
+            ready_at: endpoint.ready_at,
+            latency_us: 0.0,
+            answered_at: Mono::default(),
+            last_turn: 0,
+        }
+    }
+
+    /// Takes what a newer table says. True: it moved to another address, where nothing is known of
+    /// it.
+    pub fn update(&mut self, endpoint: &Endpoint) -> bool {
+        let moved = self.address != endpoint.address;
+        if moved {
+            self.address = endpoint.address;
+            self.outlier = Outlier::default();
+            self.latency_us = 0.0;
+        }
+        self.standing = Standing::Listed(endpoint.duty);
+        self.worker = endpoint.worker;
+        self.ready_at = endpoint.ready_at;
+        moved
+    }
+
+    /// How willingly it is chosen; none: not at all. Lower tiers are taken only when higher ones
+    /// are empty.
+    pub fn tier(&self, now: Mono) -> Option<Tier> {
+        match (self.standing, self.outlier.is_out(now)) {
+            (Standing::Listed(Duty::Serve), false) => Some(Tier::Good),
+            (Standing::Listed(Duty::LastResort), false) => Some(Tier::Suspect),
+            (Standing::Listed(Duty::Serve | Duty::LastResort), true) => Some(Tier::Ejected),
+            (Standing::Listed(Duty::Drain | Duty::Abandon) | Standing::Gone, _) => None,
+        }
+    }
+
+    /// Whether it receives no new requests, whatever happens.
+    pub fn is_leaving(&self) -> bool {
+        match self.standing {
+            Standing::Listed(Duty::Serve | Duty::LastResort) => false,
+            Standing::Listed(Duty::Drain | Duty::Abandon) | Standing::Gone => true,
+        }
+    }
+
+    /// Notes how long it took to the head of an answer.
+    pub fn answered_in(&mut self, latency: Duration, now: Mono) {
+        let sample = latency.as_micros() as f64;
+        self.latency_us = match self.answered_at {
+            Mono(0) => sample,
+            _ => self.latency_us + (sample - self.latency_us) * LATENCY_GAIN,
+        };
+        self.answered_at = now;
+    }
+
+    /// Notes that a connection could not be made, or broke before the answer.
+    pub fn broke(&mut self, now: Mono) {
+        self.latency_us = self.latency_us.max(LATENCY_OF_BROKEN_US);
+        self.answered_at = now;
+    }
+
+    /// What another request there would cost: less is better.
+    pub fn cost(&self, now: Mono) -> f64 {
+        let idle = now.since(self.answered_at).as_secs_f64();
+        let forgotten = (-idle / LATENCY_HALVED_AFTER.as_secs_f64()).exp2();
+        let latency = self.latency_us * forgotten + LATENCY_FLOOR_US;
+        f64::from(self.in_flight + 1) * latency / (f64::from(self.weight.max(1)) * self.ramp(now))
+    }
+
+    /// The slow start: from a tenth to all of its share.
+    fn ramp(&self, now: Mono) -> f64 {
+        let age = now.since(self.ready_at).as_secs_f64() / SLOW_START.as_secs_f64();
+        age.clamp(0.1, 1.0)
+    }
+}
+
+/// How willingly an instance is chosen, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// In the rotation.
+    Good,
+    /// Its worker's heartbeats are late.
+    Suspect,
+    /// Out for its errors; only where there is no other.
+    Ejected,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        let endpoint = Endpoint {
+            instance: InstanceId(1),
+            revision: 1,
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            worker: Some(0),
+            duty: Duty::Serve,
+            ready_at: Mono(0),
+        };
+        Member::new(&endpoint, ServiceIx(0))
+    }
+
+    fn at(seconds: u64) -> Mono {
+        Mono(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn cost_grows_with_load_and_latency_and_falls_with_weight() {
+        let now = at(100);
+        let plain = member();
+        let busy = Member { in_flight: 3, ..plain.clone() };
+        assert_eq!(busy.cost(now), 4.0 * plain.cost(now));
+        let strong = Member { weight: 1000, ..plain.clone() };
+        assert_eq!(2.0 * strong.cost(now), plain.cost(now));
+        let mut slow = plain.clone();
+        slow.answered_in(Duration::from_millis(50), now);
+        assert!(slow.cost(now) > 10.0 * plain.cost(now));
+        assert!(slow.cost(at(107)) < 2.0 * plain.cost(at(107)), "slowness is forgotten");
+    }
+
+    #[test]
+    fn a_broken_instance_is_dear_for_some_seconds() {
+        let now = at(100);
+        let busy = Member { in_flight: 50, ..member() };
+        let mut broken = member();
+        broken.broke(now);
+        assert!(broken.cost(now) > busy.cost(now));
+        assert!(broken.cost(at(105)) < busy.cost(at(105)), "then it is tried again");
+    }
+
+    #[test]
+    fn latencies_are_smoothed() {
+        let mut member = member();
+        for second in 1..100 {
+            member.answered_in(Duration::from_millis(10), at(second));
+        }
+        let before = member.latency_us;
+        member.answered_in(Duration::from_millis(90), at(100));
+        assert!((before - 10_000.0).abs() < 1.0);
+        assert!((member.latency_us - 20_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_new_instance_begins_with_a_tenth() {
+        let fresh = Member { ready_at: at(100), ..member() };
+        let old = member();
+        assert!((fresh.cost(at(100)) / old.cost(at(100)) - 10.0).abs() < 1e-9);
+        assert!((fresh.cost(at(105)) / old.cost(at(105)) - 2.0).abs() < 1e-9);
+        assert_eq!(fresh.cost(at(111)), old.cost(at(111)));
+    }
+
+    #[test]
+    fn tiers() {
+        let now = at(1);
+        let mut member = member();
+        assert_eq!(member.tier(now), Some(Tier::Good));
+        member.standing = Standing::Listed(Duty::LastResort);
+        assert_eq!(member.tier(now), Some(Tier::Suspect));
+        member.outlier.eject(now);
+        assert_eq!(member.tier(now), Some(Tier::Ejected));
+        for standing in
+            [Standing::Listed(Duty::Drain), Standing::Listed(Duty::Abandon), Standing::Gone]
+        {
+            member.standing = standing;
+            assert_eq!(member.tier(now), None);
+            assert!(member.is_leaving());
+        }
+    }
+}

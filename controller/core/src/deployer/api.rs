@@ -1,0 +1,350 @@
+//! What goes into the deployer and what comes out of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tucano_common::id::{DeploymentId, InstanceId};
+use tucano_common::name::{ServiceName, WorkerName};
+use tucano_common::spec::Spec;
+use tucano_common::wire::worker::{
+    Assignment, Capacity, InstanceReport, Notice, Usage, WorkerMetrics,
+};
+
+use crate::balancer::table::RoutingTable;
+use crate::cluster::{
+    Decision, Deployment, Event, Instance, LeaseState, Load, Revision, Service, Survey, Worker,
+};
+
+/// What a deployer is told at its start and keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// This cluster's id, made with its database.
+    pub cluster: String,
+    /// For the ids it makes; differs from start to start.
+    pub seed: u64,
+    /// `--map-port`: a service's `expose_port` and the port of this machine that it is served on.
+    pub port_map: Vec<(u16, u16)>,
+}
+
+/// Everything that is stored, in any order.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Every worker.
+    pub workers: Vec<Worker>,
+    /// Every service.
+    pub services: Vec<Service>,
+    /// Every kept revision.
+    pub revisions: Vec<Revision>,
+    /// Every kept deployment.
+    pub deployments: Vec<Deployment>,
+    /// Every kept instance; the surveys that decisions name may be one `Arc` each or shared.
+    pub instances: Vec<Instance>,
+    /// The newest event's `seq`, 0 where there is none.
+    pub last_event: u64,
+}
+
+/// Why stored rows are no cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadError {
+    /// Every contradiction, in a sentence each.
+    pub faults: Vec<String>,
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the stored cluster contradicts itself: {}", self.faults.join("; "))
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A new service, or a new revision of one.
+    Deploy {
+        /// What it should be.
+        spec: Arc<Spec>,
+    },
+    /// The end of a service.
+    Delete {
+        /// Which.
+        service: ServiceName,
+    },
+    /// Another number of instances: a new revision.
+    Scale {
+        /// Of which service.
+        service: ServiceName,
+        /// How many.
+        concurrency: u32,
+    },
+    /// A rolling restart.
+    Restart {
+        /// Of which service.
+        service: ServiceName,
+    },
+    /// Back to a revision.
+    Rollback {
+        /// Of which service.
+        service: ServiceName,
+        /// Which; none: the last healthy one before the current one.
+        revision: Option<u64>,
+    },
+    /// A restart of one instance in place, once its requests in flight are answered.
+    RestartInstance {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// The end of one instance; another takes its place.
+    StopInstance {
+        /// Which.
+        instance: InstanceId,
+    },
+    /// Moves a worker's instances away and gives it no new ones.
+    DrainWorker {
+        /// Which.
+        worker: WorkerName,
+        /// What has not moved by then is stopped all the same; none:
+        /// [`tucano_common::limits::WORKER_DRAIN`].
+        deadline: Option<Duration>,
+    },
+    /// Takes a drained worker back.
+    ActivateWorker {
+        /// Which.
+        worker: WorkerName,
+    },
+    /// Removes a worker that is dead or empty.
+    ForgetWorker {
+        /// Which.
+        worker: WorkerName,
+    },
+}
+
+/// A command that was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether anything changed: the same spec again does not.
+    pub changed: bool,
+    /// The service it was about.
+    pub service: Option<ServiceName>,
+    /// The deployment that it began, or the one that already brings (or brought) that very state.
+    pub deployment: Option<DeploymentId>,
+    /// The instance it was about.
+    pub instance: Option<InstanceId>,
+    /// The worker it was about.
+    pub worker: Option<WorkerName>,
+}
+
+/// What a command would do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// As the command itself would answer.
+    pub accepted: Accepted,
+    /// The deployment that it would begin.
+    pub deployment: Option<Deployment>,
+    /// The instances that would be made in the first step, with their placement.
+    pub made: Vec<PreviewInstance>,
+    /// The instances that would leave in the first step.
+    pub leaving: Vec<InstanceId>,
+}
+
+/// An instance that would be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreviewInstance {
+    /// As it would be stored. Its id is not the one it will have.
+    pub instance: Instance,
+    /// Every worker's verdict.
+    pub decision: Option<Decision>,
+}
+
+/// Something that was observed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// A worker introduced itself. The worker manager answers its hello after the plan that comes
+    /// of this.
+    Hello(Box<Introduction>),
+    /// A worker's lease changed (to [`LeaseState::Ready`] from dead only ever by a hello).
+    Lease {
+        /// Whose.
+        worker: WorkerName,
+        /// To what.
+        lease: LeaseState,
+    },
+    /// A worker's instances: all that it has.
+    Reports {
+        /// Whose.
+        worker: WorkerName,
+        /// The generation of this cluster's assignments that it held when it said so; none where it
+        /// held none.
+        holds: Option<u64>,
+        /// All of them.
+        instances: Vec<InstanceReport>,
+    },
+    /// A worker's newest measurement. Not stored.
+    Measured {
+        /// Whose.
+        worker: WorkerName,
+        /// The machine.
+        metrics: Box<WorkerMetrics>,
+        /// The same, smoothed.
+        load: Load,
+        /// Its instances.
+        usage: BTreeMap<InstanceId, Usage>,
+    },
+    /// A worker's notice.
+    Notice {
+        /// Whose.
+        worker: WorkerName,
+        /// What.
+        notice: Notice,
+    },
+    /// No loop of the balancer has a request in flight on this endpoint, nor will have.
+    Drained {
+        /// Which.
+        instance: InstanceId,
+    },
+}
+
+/// What a worker says of itself at hello.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Introduction {
+    /// Its identity.
+    pub name: WorkerName,
+    /// Where its instances are reached.
+    pub address: IpAddr,
+    /// Its agent's port there; 0 where it has none.
+    pub agent_port: u16,
+    /// Its agent's version.
+    pub version: String,
+    /// What it has.
+    pub capacity: Capacity,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// The generation of this cluster's assignments that it holds; none where it holds none of this
+    /// cluster.
+    pub holds: Option<u64>,
+    /// The instances it still runs.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// What came of commands and facts since the last time: to be stored in one transaction, then told.
+#[derive(Clone, Debug, Default)]
+pub struct Output {
+    /// Rows to write and to delete, in an order that foreign keys allow; each row at most once.
+    pub changes: Vec<Change>,
+    /// Events to append, `seq` ascending without gaps.
+    pub events: Vec<Event>,
+    /// The plans of the workers whose assignments changed.
+    pub plans: Vec<Arc<WorkerPlan>>,
+    /// The new routes, where they changed.
+    pub routing: Option<Arc<RoutingTable>>,
+}
+
+impl Output {
+    /// Whether there is nothing to store and nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+            && self.events.is_empty()
+            && self.plans.is_empty()
+            && self.routing.is_none()
+    }
+}
+
+/// A row to write whole, or to delete.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// Insert or replace.
+    PutWorker(Worker),
+    /// Delete.
+    DropWorker(WorkerName),
+    /// Insert or replace.
+    PutService(Service),
+    /// Delete; its revisions, deployments and instances go by changes of their own before it.
+    DropService(ServiceName),
+    /// Insert or replace.
+    PutRevision(Revision),
+    /// Delete.
+    DropRevision {
+        /// Whose.
+        service: ServiceName,
+        /// Which.
+        number: u64,
+    },
+    /// Insert or replace.
+    PutDeployment(Deployment),
+    /// Delete.
+    DropDeployment(DeploymentId),
+    /// Insert: before the instances whose decisions name it.
+    PutSurvey(Arc<Survey>),
+    /// Delete: no instance names it any more.
+    DropSurvey(u64),
+    /// Insert or replace.
+    PutInstance(Instance),
+    /// Delete.
+    DropInstance(InstanceId),
+}
+
+/// All of what a worker should run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerPlan {
+    /// Whose.
+    pub worker: WorkerName,
+    /// Which.
+    pub generation: u64,
+    /// The one published before it: a worker that holds that one needs only the assignments whose
+    /// generation is `generation` (those are what to push).
+    pub previous_generation: u64,
+    /// Everything.
+    pub assignments: Vec<Assignment>,
+}
+
+impl WorkerPlan {
+    /// The assignments that changed with this plan.
+    pub fn changed(&self) -> impl Iterator<Item = &Assignment> {
+        self.assignments.iter().filter(|each| each.generation == self.generation)
+    }
+}
+
+/// How a service is, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceHealth {
+    /// In a word.
+    pub condition: ServiceCondition,
+    /// Why, where that needs words.
+    pub reason: Option<String>,
+    /// Instances that may receive requests now.
+    pub healthy: u32,
+    /// Instances asked for.
+    pub wanted: u32,
+}
+
+/// How a service is; the contract's states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceCondition {
+    /// A deployment is on its way.
+    Deploying,
+    /// As many healthy instances as asked for.
+    Running,
+    /// Fewer.
+    Degraded,
+    /// Its last deployment failed and nothing of it runs.
+    Failed,
+    /// It is being ended.
+    Stopping,
+}
+
+impl ServiceCondition {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceCondition::Deploying => "deploying",
+            ServiceCondition::Running => "running",
+            ServiceCondition::Degraded => "degraded",
+            ServiceCondition::Failed => "failed",
+            ServiceCondition::Stopping => "stopping",
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! How a service is, for people: a function of the cluster.
+
+use tucano_common::spec::Workload;
+
+use super::{ServiceCondition, ServiceHealth};
+use crate::cluster::{Cluster, DeploymentStatus, Phase, Service};
+
+/// How a service is.
+pub(super) fn health(cluster: &Cluster, service: &Service) -> Option<ServiceHealth> {
+    let spec = cluster.spec_of(service)?;
+    let (healthy, wanted) = match &spec.workload {
+        // Nobody but the balancer looks at these, one request at a time.
+        Workload::External(addresses) => (addresses.len(), addresses.len()),
+        Workload::Scripts(_) => {
+            let healthy = cluster.alive_of(&service.name).filter(|each| each.healthy());
+            (healthy.count(), spec.concurrency as usize)
+        }
+    };
+    let (condition, reason) = match service.phase {
+        Phase::Ending => (ServiceCondition::Stopping, None),
+        Phase::Deploying => (ServiceCondition::Deploying, None),
+        Phase::Failed if healthy == 0 && wanted > 0 => {
+            (ServiceCondition::Failed, deployment_reason(cluster, service))
+        }
+        Phase::Failed | Phase::Settled if healthy < wanted => {
+            let reason = deployment_reason(cluster, service).or_else(|| waits(cluster, service));
+            (ServiceCondition::Degraded, reason)
+        }
+        Phase::Failed | Phase::Settled => {
+            (ServiceCondition::Running, deployment_reason(cluster, service))
+        }
+    };
+    let [healthy, wanted] = [healthy, wanted].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+    Some(ServiceHealth { condition, reason, healthy, wanted })
+}
+
+fn deployment_reason(cluster: &Cluster, service: &Service) -> Option<String> {
+    let deployment = cluster.deployment(service.deployment)?;
+    match &deployment.status {
+        DeploymentStatus::Failed { reason, .. } => {
+            Some(format!("revision {} failed: {reason}", deployment.revision))
+        }
+        DeploymentStatus::Reverted { reason, to, .. } => Some(format!(
+            "revision {} failed and the service went back to {to}: {reason}",
+            deployment.revision
+        )),
+        DeploymentStatus::InProgress { .. }
+        | DeploymentStatus::Succeeded { .. }
+        | DeploymentStatus::Superseded { .. } => None,
+    }
+}
+
+fn waits(cluster: &Cluster, service: &Service) -> Option<String> {
+    let mut unhealthy =
+        cluster.alive_of(&service.name).filter(|each| each.state.stays() && !each.healthy());
+    unhealthy.find_map(|instance| {
+        Some(format!("instance {} waits for {}", instance.id, instance.waits_for()?))
+    })
+}

@@ -1,0 +1,40 @@
+//! The deployer: desired state against observed state, one decision at a time.
+//!
+//! [`Deployer`] owns the [`crate::cluster::Cluster`]. Commands and facts change the desired and the
+//! observed side; `drive` moves what does not match a step; `take_output` hands over what has to be
+//! stored (in one transaction) and then told to the balancer and the workers. Persist, then
+//! publish: where the transaction fails, the deployer is loaded anew from what is stored.
+//!
+//! Pure: `controller/src/deployer` is the thread that asks it; the simulator runs the very same
+//! code.
+
+mod api;
+mod commands;
+mod core;
+mod deployments;
+mod future;
+mod health;
+mod journal;
+mod judge;
+mod lifecycle;
+mod members;
+mod observe;
+pub mod placement;
+mod preview;
+mod reconcile;
+mod refusal;
+mod replace;
+mod rollout;
+mod room;
+mod routes;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use api::{
+    Accepted, Command, Config, Fact, Introduction, LoadError, Output, Preview, Rows, WorkerPlan,
+};
+pub use api::{Change, PreviewInstance, ServiceCondition, ServiceHealth};
+pub use core::Deployer;
+pub use refusal::{Refusal, RefusalKind};

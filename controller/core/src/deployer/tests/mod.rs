@@ -1,0 +1,12 @@
+//! The deployer, its leases and its news, run against agents that are made up: a small cluster in
+//! one process, under a clock and a network that the test owns.
+
+mod agent;
+mod deploys;
+mod failures;
+mod observe;
+mod pairs;
+mod planner;
+mod routing;
+mod seeded;
+mod world;

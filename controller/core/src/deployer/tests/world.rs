@@ -1,0 +1,623 @@
+//! The world of a test: one deployer with its leases and its store, agents, a network, a clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tucano_common::id::{DeploymentId, InstanceId};
+use tucano_common::name::{ServiceName, WorkerName};
+use tucano_common::prng::Prng;
+use tucano_common::spec::Spec;
+use tucano_common::time::{Mono, Now, Wall};
+use tucano_common::wire::worker::{Desired, RunState};
+
+use super::agent::{Agent, no_plan};
+use crate::balancer::table::{Duty, RoutingTable};
+use crate::cluster::{
+    Deployment, DeploymentStatus, Event, EventKind, Instance, LeaseState, Load, Phase, Revision,
+    Service, State, Worker,
+};
+use crate::deployer::{
+    Accepted, Change, Command, Config, Deployer, Fact, Refusal, Rows, ServiceHealth, WorkerPlan,
+};
+use crate::worker_mgr::{Beat, Caller, LeaseConfig, Leases, News, smooth, usage};
+
+pub(super) const MIB: u64 = 1 << 20;
+const START: Wall = Wall(1_800_000_000_000);
+const TICK_MS: u64 = 50;
+
+/// What is stored: the changes applied, as SQLite would.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Store {
+    pub(super) workers: BTreeMap<WorkerName, Worker>,
+    pub(super) services: BTreeMap<ServiceName, Service>,
+    pub(super) revisions: BTreeMap<(ServiceName, u64), Revision>,
+    pub(super) deployments: BTreeMap<DeploymentId, Deployment>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) surveys: BTreeSet<u64>,
+    pub(super) last_event: u64,
+}
+
+impl Store {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::PutWorker(row) => drop(self.workers.insert(row.name.clone(), row)),
+            Change::DropWorker(name) => drop(self.workers.remove(&name)),
+            Change::PutService(row) => drop(self.services.insert(row.name.clone(), row)),
+            Change::DropService(name) => drop(self.services.remove(&name)),
+            Change::PutRevision(row) => {
+                self.revisions.insert((row.service.clone(), row.number), row);
+            }
+            Change::DropRevision { service, number } => {
+                self.revisions.remove(&(service, number));
+            }
+            Change::PutDeployment(row) => drop(self.deployments.insert(row.id, row)),
+            Change::DropDeployment(id) => drop(self.deployments.remove(&id)),
+            Change::PutSurvey(survey) => drop(self.surveys.insert(survey.id)),
+            Change::DropSurvey(id) => drop(self.surveys.remove(&id)),
+            Change::PutInstance(row) => drop(self.instances.insert(row.id, row)),
+            Change::DropInstance(id) => drop(self.instances.remove(&id)),
+        }
+    }
+
+    pub(super) fn rows(&self) -> Rows {
+        Rows {
+            workers: self.workers.values().cloned().collect(),
+            services: self.services.values().cloned().collect(),
+            revisions: self.revisions.values().cloned().collect(),
+            deployments: self.deployments.values().cloned().collect(),
+            instances: self.instances.values().cloned().collect(),
+            last_event: self.last_event,
+        }
+    }
+}
+
+/// How often the network does what it should not; 0.0 never, 1.0 always.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faults {
+    pub(super) push_lost: f64,
+    pub(super) push_late: f64,
+    pub(super) beat_lost: f64,
+    pub(super) answer_lost: f64,
+    pub(super) beat_late: f64,
+}
+
+type LateBeat = (Mono, Box<Agent>);
+type LatePush = (Mono, Pushed);
+
+/// A plan's changes on their way to an agent; `whole`: they are all of the difference to the plan
+/// before.
+#[derive(Clone)]
+struct Pushed {
+    plan: Arc<WorkerPlan>,
+    whole: bool,
+}
+
+pub(super) struct World {
+    pub(super) deployer: Deployer,
+    pub(super) now: Now,
+    pub(super) agents: BTreeMap<WorkerName, Agent>,
+    pub(super) store: Store,
+    pub(super) events: Vec<Event>,
+    pub(super) table: Arc<RoutingTable>,
+    pub(super) faults: Faults,
+    pub(super) prng: Prng,
+    leases: Leases,
+    news: BTreeMap<WorkerName, News>,
+    loads: BTreeMap<WorkerName, Load>,
+    plans: BTreeMap<WorkerName, Arc<WorkerPlan>>,
+    drains: BTreeMap<InstanceId, Mono>,
+    counts: BTreeMap<ServiceName, usize>,
+    /// Whose instances came back with their worker, since the last look.
+    recovered: Vec<ServiceName>,
+    late_beats: Vec<LateBeat>,
+    late_pushes: Vec<LatePush>,
+    /// How long requests in flight take, at most.
+    pub(super) requests_ms: u64,
+}
+
+pub(super) fn service(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+pub(super) fn worker(name: &str) -> WorkerName {
+    WorkerName::new(name).unwrap()
+}
+
+/// A spec with this name, so many instances, and whatever `more` adds at its top.
+pub(super) fn spec(name: &str, concurrency: u32, more: Value) -> Arc<Spec> {
+    let mut value = json!({
+        "name": name,
+        "network": { "expose_port": 80 },
+        "scripts": { "runtime-script": "run" },
+        "concurrency": concurrency,
+    });
+    for (key, part) in more.as_object().unwrap() {
+        value[key] = part.clone();
+    }
+    Arc::new(tucano_common::spec::parse(&value).unwrap())
+}
+
+fn config(seed: u64) -> Config {
+    Config { cluster: "test".to_owned(), seed, port_map: vec![(80, 8080)] }
+}
+
+fn lease_config() -> LeaseConfig {
+    LeaseConfig {
+        suspect_after: Duration::from_secs(3),
+        dead_after: Duration::from_secs(10),
+        start_grace: Duration::from_secs(30),
+    }
+}
+
+impl World {
+    /// So many workers of 1 GiB that have joined.
+    pub(super) fn new(workers: u8) -> World {
+        World::seeded(workers, 0)
+    }
+
+    pub(super) fn seeded(workers: u8, seed: u64) -> World {
+        let now = Now { mono: Mono(100_000_000), wall: START };
+        let mut world = World {
+            deployer: Deployer::load(config(seed), Rows::default(), now).unwrap(),
+            now,
+            agents: BTreeMap::new(),
+            store: Store::default(),
+            events: Vec::new(),
+            table: Arc::default(),
+            faults: Faults::default(),
+            prng: Prng::new(seed),
+            leases: Leases::new(lease_config(), now.mono),
+            news: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            plans: BTreeMap::new(),
+            drains: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            recovered: Vec::new(),
+            late_beats: Vec::new(),
+            late_pushes: Vec::new(),
+            requests_ms: 200,
+        };
+        for number in 1..=workers {
+            let agent = Agent::new(number, 1024 * MIB);
+            world.agents.insert(agent.name.clone(), agent);
+        }
+        world.tick();
+        world
+    }
+
+    // --- commands and questions ---------------------------------------------------------------
+
+    pub(super) fn command(&mut self, command: Command) -> Result<Accepted, Refusal> {
+        let forgotten = match &command {
+            Command::ForgetWorker { worker } => Some(worker.clone()),
+            _ => None,
+        };
+        let result = self.deployer.command(command, self.now);
+        if let Some(worker) = forgotten.filter(|_| result.is_ok()) {
+            self.leases.forget(&worker);
+            self.news.remove(&worker);
+            self.plans.remove(&worker);
+        }
+        self.commit();
+        result
+    }
+
+    pub(super) fn deploy(&mut self, spec: &Arc<Spec>) -> DeploymentId {
+        let accepted = self.command(Command::Deploy { spec: spec.clone() }).unwrap();
+        accepted.deployment.unwrap()
+    }
+
+    pub(super) fn status(&self, id: DeploymentId) -> &DeploymentStatus {
+        &self.deployer.cluster().deployment(id).unwrap().status
+    }
+
+    pub(super) fn health(&self, name: &str) -> ServiceHealth {
+        self.deployer.health_of(&service(name)).unwrap()
+    }
+
+    /// The instances that stay: `(worker, revision, state)`.
+    pub(super) fn staying(&self, name: &str) -> Vec<(String, u64, &'static str)> {
+        let name = service(name);
+        let alive = self.deployer.cluster().alive_of(&name);
+        let staying = alive.filter(|each| each.state.stays());
+        let mut found: Vec<_> = staying
+            .map(|each| {
+                let worker = each.state.worker().map(ToString::to_string).unwrap_or_default();
+                (worker, each.revision, each.state.as_str())
+            })
+            .collect();
+        found.sort();
+        found
+    }
+
+    pub(super) fn ids(&self, name: &str) -> Vec<InstanceId> {
+        let name = service(name);
+        let alive = self.deployer.cluster().alive_of(&name);
+        alive.filter(|each| each.state.stays()).map(|each| each.id).collect()
+    }
+
+    pub(super) fn kinds(&self) -> Vec<&str> {
+        self.events.iter().map(|event| event.kind.as_str()).collect()
+    }
+
+    pub(super) fn count(&self, kind: EventKind) -> usize {
+        self.events.iter().filter(|event| event.kind == kind).count()
+    }
+
+    pub(super) fn agent(&mut self, name: &str) -> &mut Agent {
+        self.agents.get_mut(&worker(name)).unwrap()
+    }
+
+    // --- time ---------------------------------------------------------------------------------
+
+    pub(super) fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds * 1000 / TICK_MS {
+            self.tick();
+        }
+    }
+
+    /// Runs until it is so; panics where it is not within `seconds`.
+    pub(super) fn until(&mut self, seconds: u64, is: impl Fn(&World) -> bool) {
+        for _ in 0..seconds * 1000 / TICK_MS {
+            if is(self) {
+                return;
+            }
+            self.tick();
+        }
+        let log: Vec<String> = self.events.iter().rev().take(40).map(line).collect();
+        let (log, stands) = (log.join("\n"), self.stands());
+        panic!("not within {seconds} s:\n{stands}\nthe last events, newest first:\n{log}");
+    }
+
+    /// How everything stands, for whoever reads why a test failed.
+    pub(super) fn stands(&self) -> String {
+        let cluster = self.deployer.cluster();
+        let mut text = String::new();
+        for service in cluster.services() {
+            let health = self.deployer.health_of(&service.name);
+            text += &format!("{} {:?} {health:?}\n", service.name, service.phase);
+            for each in cluster.alive_of(&service.name) {
+                text += &format!("  {} r{} {:?}\n", each.id, each.revision, each.state);
+            }
+        }
+        for worker in cluster.workers() {
+            text += &format!("{} {:?} {:?}\n", worker.name, worker.lease, worker.admission);
+        }
+        for agent in self.agents.values() {
+            let (up, linked, session, seq) = (agent.up, agent.linked, agent.session, agent.seq);
+            let (name, holds) = (&agent.name, agent.holds);
+            text += &format!("{name} {up} {linked} {session}:{seq} holds {holds:?}\n");
+            for (id, process) in &agent.procs {
+                text += &format!("  {id} {:?} healthy {}\n", process.state, process.healthy);
+            }
+        }
+        text
+    }
+
+    pub(super) fn settle(&mut self, name: &str) {
+        let name = service(name);
+        self.until(120, |world| {
+            let service = world.deployer.cluster().service(&name);
+            service.is_none_or(|service| service.phase != Phase::Deploying)
+        });
+    }
+
+    pub(super) fn tick(&mut self) {
+        self.now.mono = self.now.mono + Duration::from_millis(TICK_MS);
+        self.now.wall = Wall(self.now.wall.0 + TICK_MS as i64);
+        let names: Vec<WorkerName> = self.agents.keys().cloned().collect();
+        for name in &names {
+            self.turn_agent(name);
+        }
+        self.deliver_late();
+        for change in self.leases.expire(self.now.mono) {
+            let fact = Fact::Lease { worker: change.worker, lease: change.lease };
+            self.deployer.observe(fact, self.now);
+        }
+        let now = self.now.mono;
+        let drained: Vec<InstanceId> =
+            self.drains.iter().filter(|(_, at)| **at <= now).map(|(id, _)| *id).collect();
+        for instance in drained {
+            self.deployer.observe(Fact::Drained { instance }, self.now);
+        }
+        self.commit();
+    }
+
+    fn turn_agent(&mut self, name: &WorkerName) {
+        let now = self.now.mono;
+        let Some(agent) = self.agents.get_mut(name) else { return };
+        if !agent.up {
+            return;
+        }
+        agent.step(now);
+        if !agent.linked || !(agent.changed || agent.next_beat <= now) {
+            return;
+        }
+        agent.next_beat = now + Duration::from_secs(1);
+        agent.changed = false;
+        if !agent.greeted {
+            return self.greet(name);
+        }
+        agent.seq += 1;
+        let said = agent.clone();
+        if self.prng.chance(self.faults.beat_late) {
+            let late = now + Duration::from_millis(u64::from(self.prng.below(3000)));
+            self.late_beats.push((late, Box::new(said.clone())));
+        }
+        if self.prng.chance(self.faults.beat_lost) {
+            return;
+        }
+        let generation = self.hear(&said);
+        if self.prng.chance(self.faults.answer_lost) {
+            return;
+        }
+        let plan = self.plans.get(name).cloned();
+        let Some(agent) = self.agents.get_mut(name) else { return };
+        match (generation, plan) {
+            (None, _) => agent.greeted = false,
+            (Some(generation), Some(plan)) if agent.holds != Some(generation) => {
+                agent.take_plan(&plan);
+            }
+            (Some(_), _) => {}
+        }
+    }
+
+    /// Hello: answered once what comes of it is stored.
+    fn greet(&mut self, name: &WorkerName) {
+        let Some(agent) = self.agents.get(name) else { return };
+        let caller = Caller { session: agent.session, address: agent.address, agent_port: 7071 };
+        let introduction = Box::new(agent.introduction());
+        if self.leases.hello(name, caller, self.now.mono).is_err() {
+            return;
+        }
+        self.news.remove(name);
+        self.deployer.observe(Fact::Hello(introduction), self.now);
+        self.commit();
+        let plan = self.plans.get(name).cloned().unwrap_or_else(|| no_plan(name));
+        if let Some(agent) = self.agents.get_mut(name) {
+            agent.greeted = true;
+            if agent.holds != Some(plan.generation) {
+                agent.take_plan(&plan);
+            }
+        }
+    }
+
+    /// A heartbeat reaches the controller; none where the agent has to say hello.
+    fn hear(&mut self, said: &Agent) -> Option<u64> {
+        let beat = self.leases.heartbeat(&said.name, said.session, said.seq, self.now.mono);
+        match beat {
+            Err(_) => return None,
+            Ok(Beat::Stale) => {}
+            Ok(Beat::Fresh(change)) => {
+                if let Some(change) = change {
+                    let fact = Fact::Lease { worker: change.worker, lease: change.lease };
+                    self.deployer.observe(fact, self.now);
+                }
+                self.take_beat(said);
+            }
+        }
+        Some(self.plans.get(&said.name).map_or(0, |plan| plan.generation))
+    }
+
+    fn take_beat(&mut self, said: &Agent) {
+        let reports = said.reports();
+        let news = self.news.entry(said.name.clone()).or_default();
+        if news.take(said.holds, &reports) {
+            let (worker, holds) = (said.name.clone(), said.holds);
+            let fact = Fact::Reports { worker, holds, instances: reports.clone() };
+            self.deployer.observe(fact, self.now);
+        }
+        let before = self.loads.get(&said.name).copied();
+        let load = smooth(before, &said.metrics, Duration::from_secs(1));
+        self.loads.insert(said.name.clone(), load);
+        let fact = Fact::Measured {
+            worker: said.name.clone(),
+            metrics: Box::new(said.metrics.clone()),
+            load,
+            usage: usage(&reports),
+        };
+        self.deployer.observe(fact, self.now);
+    }
+
+    fn deliver_late(&mut self) {
+        let now = self.now.mono;
+        let due: Vec<LateBeat> = self.late_beats.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, said) in due {
+            self.hear(&said);
+        }
+        let due: Vec<LatePush> = self.late_pushes.extract_if(.., |(at, _)| *at <= now).collect();
+        for (_, plan) in due {
+            self.push(&plan);
+        }
+    }
+
+    // --- the controller's shell ---------------------------------------------------------------
+
+    /// One transaction: store, then publish.
+    pub(super) fn commit(&mut self) {
+        self.deployer.drive(self.now);
+        let plans = self.store_output();
+        for plan in plans {
+            let before = self.plans.insert(plan.worker.clone(), plan.clone());
+            let plan = Pushed { whole: is_whole(before.as_deref(), &plan), plan };
+            if self.prng.chance(self.faults.push_late) {
+                let late = Duration::from_millis(u64::from(self.prng.below(5000)));
+                self.late_pushes.push((self.now.mono + late, plan.clone()));
+            }
+            if !self.prng.chance(self.faults.push_lost) {
+                self.push(&plan);
+            }
+        }
+        self.check();
+    }
+
+    fn store_output(&mut self) -> Vec<Arc<WorkerPlan>> {
+        let output = self.deployer.take_output();
+        for event in &output.events {
+            assert_eq!(event.seq, self.store.last_event + 1, "seq without gaps");
+            assert!(event.cause.is_none_or(|cause| cause < event.seq), "{event:?}");
+            self.store.last_event = event.seq;
+            if event.kind == EventKind::InstanceRecovered {
+                self.recovered.extend(event.service.clone());
+            }
+        }
+        self.events.extend(output.events);
+        output.changes.into_iter().for_each(|change| self.store.apply(change));
+        if let Some(table) = output.routing {
+            assert!(table.version > self.table.version || self.table.version == 0);
+            self.table = table;
+            self.watch_drains();
+        }
+        output.plans
+    }
+
+    fn watch_drains(&mut self) {
+        let all = self.table.services.iter().flat_map(|service| &service.endpoints);
+        let draining: BTreeSet<InstanceId> =
+            all.filter(|each| each.duty == Duty::Drain).map(|each| each.instance).collect();
+        self.drains.retain(|id, _| draining.contains(id));
+        for id in draining {
+            let takes = self.prng.below(u32::try_from(self.requests_ms).unwrap() + 1);
+            let at = self.now.mono + Duration::from_millis(u64::from(takes));
+            self.drains.entry(id).or_insert(at);
+        }
+    }
+
+    fn push(&mut self, pushed: &Pushed) {
+        let Some(agent) = self.agents.get_mut(&pushed.plan.worker) else { return };
+        if agent.up && agent.linked && agent.greeted {
+            agent.take_push(&pushed.plan, pushed.whole);
+        }
+    }
+
+    /// The controller is killed and started again; what was not published is published by the new
+    /// one.
+    pub(super) fn kill_controller(&mut self, before_publishing: bool) {
+        if before_publishing {
+            self.deployer.drive(self.now);
+            self.store_output();
+        }
+        let seed = self.prng.next_u64();
+        let rows = self.store.rows();
+        self.deployer = Deployer::load(config(seed), rows, self.now).unwrap();
+        self.table = self.deployer.table();
+        self.leases = Leases::new(lease_config(), self.now.mono);
+        for worker in self.store.workers.values() {
+            self.leases.remember(worker.name.clone(), worker.lease);
+        }
+        self.news.clear();
+        self.plans.clear();
+        self.drains.clear();
+        self.watch_drains();
+        self.commit();
+    }
+
+    // --- what must hold at every step ---------------------------------------------------------
+
+    fn check(&mut self) {
+        self.check_counts();
+        self.check_routes();
+        let cluster = self.deployer.cluster();
+        assert_eq!(cluster.check_invariants(), Vec::<String>::new());
+        for instance in cluster.instances() {
+            assert_eq!(self.store.instances.get(&instance.id), Some(instance), "stored");
+            if let Some(survey) = instance.survey() {
+                assert!(self.store.surveys.contains(&survey.id), "its survey is stored");
+            }
+        }
+        assert_eq!(self.store.instances.len(), cluster.instances().count());
+        assert!(cluster.services().all(|each| self.store.services.get(&each.name) == Some(each)));
+        assert_eq!(self.store.services.len(), cluster.services().count());
+        let stored = |each: &Deployment| self.store.deployments.get(&each.id) == Some(each);
+        assert!(cluster.deployments().all(stored));
+    }
+
+    /// Never more that stay than asked for and the surge, except what an earlier wish left behind:
+    /// that does not grow. Not where a failed deployment froze what was there.
+    fn check_counts(&mut self) {
+        let cluster = self.deployer.cluster();
+        let mut counts = BTreeMap::new();
+        for service in cluster.services() {
+            let spec = cluster.spec_of(service).unwrap();
+            let staying = cluster.alive_of(&service.name).filter(|each| each.state.stays()).count();
+            let before = self.counts.get(&service.name).copied().unwrap_or(0);
+            let most = ((spec.concurrency + spec.update.max_surge) as usize).max(before);
+            // What came back with its worker may be one too many, until its successor has gone.
+            let recovered = self.recovered.iter().filter(|name| **name == service.name).count();
+            let most = most + recovered;
+            // Its successor waits while an instance makes room for it, also without a surge.
+            let most = most + usize::from(spec.update.max_surge == 0);
+            let frozen = service.phase == Phase::Failed;
+            assert!(frozen || staying <= most, "{service:?}\n{}", self.stands());
+            counts.insert(service.name.clone(), staying);
+        }
+        self.counts = counts;
+        self.recovered.clear();
+    }
+
+    fn check_routes(&self) {
+        let cluster = self.deployer.cluster();
+        for endpoint in self.table.services.iter().flat_map(|service| &service.endpoints) {
+            let Some(instance) = cluster.instance(endpoint.instance) else { continue };
+            let lease = instance.state.worker().and_then(|name| cluster.worker(name));
+            let lease = lease.map(|worker| worker.lease);
+            match endpoint.duty {
+                Duty::Serve => {
+                    assert!(instance.healthy() && lease == Some(LeaseState::Ready), "{instance:?}");
+                }
+                Duty::LastResort => {
+                    assert!(instance.healthy() && lease == Some(LeaseState::Suspect));
+                }
+                Duty::Drain => assert!(instance.state.place().is_some(), "{instance:?}"),
+                Duty::Abandon => assert!(matches!(instance.state, State::Lost { .. })),
+            }
+        }
+    }
+
+    /// Whether agents run what they should, nothing else, and the controller knows.
+    pub(super) fn at_rest(&self) -> bool {
+        let cluster = self.deployer.cluster();
+        let calm = |service: &Service| {
+            let mut alive = cluster.alive_of(&service.name);
+            let steady = alive.all(|each| matches!(each.state, State::Placed { .. }));
+            service.phase != Phase::Deploying && service.phase != Phase::Ending && steady
+        };
+        cluster.services().all(calm)
+            && self.agents.values().all(|agent| {
+                let wanted: BTreeSet<InstanceId> =
+                    cluster.on_worker(&agent.name).map(|each| each.id).collect();
+                let runs: BTreeSet<InstanceId> = agent.procs.keys().copied().collect();
+                let good = agent.procs.values().all(|process| {
+                    process.assignment.desired == Desired::Run
+                        && process.state != RunState::Stopping
+                });
+                !agent.up || (runs == wanted && good)
+            })
+    }
+}
+
+/// Whether a plan's pushes say all of the difference: nothing is stopped or left out.
+fn is_whole(before: Option<&WorkerPlan>, plan: &WorkerPlan) -> bool {
+    let named: BTreeSet<InstanceId> = plan.assignments.iter().map(|each| each.id).collect();
+    before.is_some_and(|before| {
+        before.generation == plan.previous_generation
+            && before.assignments.iter().all(|each| named.contains(&each.id))
+            && plan.changed().all(|each| each.desired == Desired::Run)
+    })
+}
+
+pub(super) fn line(event: &Event) -> String {
+    let part = |text: Option<String>| text.unwrap_or_default();
+    format!(
+        "{} #{} {} {} {} {} <- {:?}",
+        event.at,
+        event.seq,
+        event.kind,
+        part(event.service.as_ref().map(ToString::to_string)),
+        part(event.worker.as_ref().map(ToString::to_string)),
+        event.message,
+        event.cause,
+    )
+}
