@@ -1,0 +1,252 @@
+//! Heads on their way through: which fields pass, which end here, which are added (contract, "What
+//! the balancer promises"; RFC 9110, 7.6).
+//!
+//! It makes plans of slices and writes nothing. Called by `send` and `pump`.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use tucano_common::http1::fields::members;
+use tucano_common::http1::framing::Recoding;
+use tucano_common::http1::rewrite::{Plan, Rewrite};
+use tucano_common::http1::target::Target;
+use tucano_common::http1::{Field, FieldName, Fields, RequestHead, ResponseHead, Span, Version};
+use tucano_common::id::InstanceId;
+use tucano_common::limits::REQUEST_ID_BYTES_MAX;
+
+use super::connections::RequestId;
+
+/// What a request's head is told about where it came from.
+pub(super) struct Origin {
+    pub(super) peer: IpAddr,
+    /// The peer is a proxy whose word counts.
+    pub(super) is_trusted: bool,
+    pub(super) id: RequestId,
+}
+
+/// The head of a request as an instance gets it. `scratch` takes what is added.
+pub(super) fn request(
+    head: &RequestHead,
+    bytes: &[u8],
+    origin: &Origin,
+    scratch: &mut Vec<u8>,
+) -> Plan {
+    let mut rewrite = Rewrite::new(scratch);
+    request_line(head, bytes, &mut rewrite);
+    let fields = head.fields.as_slice();
+    let last_for = match origin.is_trusted {
+        true => fields.iter().rposition(|field| field.known == FieldName::XForwardedFor),
+        false => None,
+    };
+    let keeps_id = keeps_id(&head.fields, bytes);
+    let is_absolute = matches!(head.target, Target::Absolute { .. });
+    for (place, field) in fields.iter().enumerate() {
+        let ends_here = match field.known {
+            FieldName::Host => is_absolute,
+            FieldName::XForwardedFor => !origin.is_trusted || Some(place) == last_for,
+            FieldName::XForwardedProto
+            | FieldName::XForwardedHost
+            | FieldName::XForwardedPort
+            | FieldName::XForwardedPrefix
+            | FieldName::XRealIp
+            | FieldName::Forwarded => !origin.is_trusted,
+            FieldName::XRequestId => !keeps_id,
+            _ => ends_at_this_hop(field, &head.fields, bytes, head.connection.nominates),
+        };
+        if !ends_here {
+            keep_line(&mut rewrite, bytes, fields, place, head.whole);
+        }
+    }
+    let out = rewrite.insert();
+    let forwarded_for = last_for.and_then(|place| fields.get(place));
+    add_forwarded(head, bytes, origin, forwarded_for, out);
+    if is_absolute {
+        field(out, FieldName::Host, head.host.of(bytes));
+    }
+    if !keeps_id {
+        line(out, format_args!("X-Request-Id: {}\r\n", origin.id));
+    }
+    if head.asks_upgrade {
+        out.extend_from_slice(b"Connection: Upgrade\r\n");
+        let upgrades = fields.iter().filter(|field| field.known == FieldName::Upgrade);
+        upgrades.for_each(|upgrade| field(out, FieldName::Upgrade, upgrade.value.of(bytes)));
+    }
+    out.extend_from_slice(b"\r\n");
+    rewrite.finish()
+}
+
+/// Whether this request asks to go on in HTTP/2: over a connection of its own, past every rule of
+/// this proxy. Such an `Upgrade` is not passed on (RFC 9113 has dropped it).
+pub(super) fn asks_http2(head: &RequestHead, bytes: &[u8]) -> bool {
+    let upgrades = head.fields.as_slice().iter().filter(|field| field.known == FieldName::Upgrade);
+    upgrades
+        .flat_map(|field| members(field.value.of(bytes)))
+        .any(|protocol| protocol.get(..3).is_some_and(|name| name.eq_ignore_ascii_case(b"h2c")))
+}
+
+/// What the client's own id of the request is, where it is a sane one.
+pub(super) fn client_id<'a>(fields: &Fields, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    keeps_id(fields, bytes).then(|| fields.value(FieldName::XRequestId, bytes)).flatten()
+}
+
+fn keeps_id(fields: &Fields, bytes: &[u8]) -> bool {
+    let mut ids = fields.as_slice().iter().filter(|field| field.known == FieldName::XRequestId);
+    let is_sane = |id: &[u8]| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+    };
+    ids.next().is_some_and(|id| is_sane(id.value.of(bytes))) && ids.next().is_none()
+}
+
+fn request_line(head: &RequestHead, bytes: &[u8], rewrite: &mut Rewrite<'_>) {
+    if let (Version::Http11, Target::Origin(_) | Target::Asterisk(_)) = (head.version, head.target)
+    {
+        let fields = head.fields.as_slice();
+        rewrite.keep(bytes, head.whole.at.into(), line_start(fields, 0, head.whole));
+        return;
+    }
+    let path = head.target.path().of(bytes);
+    let out = rewrite.insert();
+    out.extend_from_slice(head.method_text.of(bytes));
+    out.push(b' ');
+    match (head.target, path) {
+        (Target::Absolute { .. }, []) if head.method_text.of(bytes) == b"OPTIONS" => {
+            out.push(b'*');
+        }
+        (Target::Absolute { .. }, [] | [b'?', ..]) => out.push(b'/'),
+        (Target::Absolute { .. } | Target::Origin(_) | Target::Asterisk(_), _) => {}
+    }
+    out.extend_from_slice(path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+fn add_forwarded(
+    head: &RequestHead,
+    bytes: &[u8],
+    origin: &Origin,
+    before: Option<&Field>,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if let Some(before) = before {
+        out.extend_from_slice(before.value.of(bytes));
+        out.extend_from_slice(b", ");
+    }
+    line(out, format_args!("{}\r\n", origin.peer));
+    let keeps = |name| origin.is_trusted && head.fields.first(name).is_some();
+    if !keeps(FieldName::XForwardedProto) {
+        out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
+    }
+    if !keeps(FieldName::XForwardedHost) {
+        field(out, FieldName::XForwardedHost, head.host.of(bytes));
+    }
+}
+
+/// What becomes of the client's connection, as the head of its answer tells it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum ToldOfConnection {
+    /// HTTP/1.1: nothing is said, it is kept.
+    Kept,
+    /// HTTP/1.0: it is kept, and that must be said.
+    KeptByWord,
+    /// It is closed.
+    Closed,
+}
+
+/// The head of a final answer, or of 101, as the client gets it.
+pub(super) fn answer(
+    head: &ResponseHead,
+    bytes: &[u8],
+    recoding: Recoding,
+    told: ToldOfConnection,
+    instance: Option<InstanceId>,
+    scratch: &mut Vec<u8>,
+) -> Plan {
+    let mut rewrite = Rewrite::new(scratch);
+    keep_answer(head, bytes, recoding, &mut rewrite);
+    let out = rewrite.insert();
+    let switches =
+        matches!(head.status, 101 | 426) && head.fields.first(FieldName::Upgrade).is_some();
+    match told {
+        _ if switches => out.extend_from_slice(b"Connection: Upgrade\r\n"),
+        ToldOfConnection::Kept => {}
+        ToldOfConnection::KeptByWord => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        ToldOfConnection::Closed => out.extend_from_slice(b"Connection: close\r\n"),
+    }
+    if recoding == Recoding::IntoChunks {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if let Some(instance) = instance {
+        line(out, format_args!("X-Tucano-Instance: {instance}\r\n"));
+    }
+    out.extend_from_slice(b"\r\n");
+    rewrite.finish()
+}
+
+/// The head of an interim answer as the client gets it.
+pub(super) fn interim(head: &ResponseHead, bytes: &[u8], scratch: &mut Vec<u8>) -> Plan {
+    let mut rewrite = Rewrite::new(scratch);
+    keep_answer(head, bytes, Recoding::Same, &mut rewrite);
+    rewrite.insert().extend_from_slice(b"\r\n");
+    rewrite.finish()
+}
+
+fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &mut Rewrite<'_>) {
+    let fields = head.fields.as_slice();
+    let first_line_end = line_start(fields, 0, head.whole);
+    match head.version {
+        Version::Http11 => rewrite.keep(bytes, 0, first_line_end),
+        Version::Http10 => {
+            rewrite.insert().extend_from_slice(b"HTTP/1.1");
+            rewrite.keep(bytes, b"HTTP/1.0".len(), first_line_end);
+        }
+    }
+    let has_no_body = matches!(head.status, 100..200 | 204);
+    for (place, field) in fields.iter().enumerate() {
+        let ends_here = match field.known {
+            FieldName::XTucanoInstance | FieldName::XTucanoError => true,
+            FieldName::Upgrade => !matches!(head.status, 101 | 426),
+            FieldName::ContentLength => has_no_body,
+            FieldName::TransferEncoding => has_no_body || recoding == Recoding::OutOfChunks,
+            FieldName::Trailer => recoding == Recoding::OutOfChunks,
+            _ => ends_at_this_hop(field, &head.fields, bytes, head.connection.nominates),
+        };
+        if !ends_here {
+            keep_line(rewrite, bytes, fields, place, head.whole);
+        }
+    }
+}
+
+fn ends_at_this_hop(field: &Field, fields: &Fields, bytes: &[u8], nominates: bool) -> bool {
+    field.known.is_hop_by_hop()
+        || (nominates
+            && field.known.is_removed_when_nominated()
+            && fields.nominates(field.name.of(bytes), bytes))
+}
+
+fn keep_line(rewrite: &mut Rewrite<'_>, bytes: &[u8], fields: &[Field], place: usize, head: Span) {
+    rewrite.keep(bytes, line_start(fields, place, head), line_start(fields, place + 1, head));
+}
+
+/// Where a field's line begins; past the last one, where the head's empty line does.
+fn line_start(fields: &[Field], place: usize, head: Span) -> usize {
+    match fields.get(place) {
+        Some(field) => field.name.at.into(),
+        None => usize::from(head.end()) - 2,
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: FieldName, value: &[u8]) {
+    out.extend_from_slice(name.text().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn line(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    // A Vec takes everything.
+    let _ = out.write_fmt(text);
+}
+
+#[cfg(test)]
+#[path = "forward_tests.rs"]
+mod tests;

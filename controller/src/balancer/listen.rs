@@ -1,0 +1,141 @@
+//! The loop's listening sockets: accepts in batches, pauses where there is no room.
+//!
+//! It does not bind (the deployer does, so that a port that is taken refuses the deploy) and does
+//! not know what a connection is for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{setsockopt, sockopt};
+use tucano_common::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
+use tucano_common::time::Mono;
+
+/// Tokens of listeners follow the waker's.
+const FIRST_TOKEN: usize = 1;
+
+struct Listener {
+    socket: TcpListener,
+    port: u16,
+    /// The kernel said that somebody waits.
+    has_waiting: bool,
+}
+
+/// All listening sockets of a loop.
+#[derive(Default)]
+pub(super) struct Listeners {
+    slots: Vec<Option<Listener>>,
+    /// No descriptors are left, or no room: nobody is accepted until then.
+    paused_until: Option<Mono>,
+}
+
+/// A connection, where it comes from, and the port it came in on.
+pub(super) type Accepted = (TcpStream, SocketAddr, u16);
+
+impl Listeners {
+    /// Accepts on one more socket.
+    pub(super) fn add(
+        &mut self,
+        registry: &Registry,
+        port: u16,
+        listener: std::net::TcpListener,
+    ) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        let mut socket = TcpListener::from_std(listener);
+        // What is accepted inherits it: one call here instead of one a connection.
+        let _ = setsockopt(&socket.as_fd(), sockopt::TcpNoDelay, &true);
+        let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
+        registry.register(&mut socket, Token(FIRST_TOKEN + free), Interest::READABLE)?;
+        if free == self.slots.len() {
+            self.slots.push(None);
+        }
+        // Connections may wait since before it was registered.
+        self.slots[free] = Some(Listener { socket, port, has_waiting: true });
+        Ok(())
+    }
+
+    /// The ports listened on.
+    pub(super) fn has_port(&self, port: u16) -> bool {
+        self.slots.iter().flatten().any(|listener| listener.port == port)
+    }
+
+    /// Stops accepting on a port.
+    pub(super) fn remove(&mut self, port: u16) {
+        for slot in &mut self.slots {
+            if slot.as_ref().is_some_and(|listener| listener.port == port) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// Stops accepting.
+    pub(super) fn remove_all(&mut self) {
+        self.slots.clear();
+    }
+
+    /// The poll told that somebody waits.
+    pub(super) fn note(&mut self, token: Token) {
+        let place = token.0.wrapping_sub(FIRST_TOKEN);
+        if let Some(Some(listener)) = self.slots.get_mut(place) {
+            listener.has_waiting = true;
+        }
+    }
+
+    /// Whether there is somebody to accept now.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.paused_until.is_none() && self.slots.iter().flatten().any(|each| each.has_waiting)
+    }
+
+    /// When a pause ends.
+    pub(super) fn resume_at(&self) -> Option<Mono> {
+        self.paused_until
+    }
+
+    /// Takes who waits, at most `room`, at most so many a turn.
+    pub(super) fn accept(&mut self, batch: &mut Vec<Accepted>, room: usize, now: Mono) {
+        if self.paused_until.is_some_and(|until| now >= until) {
+            self.paused_until = None;
+        }
+        if room == 0 && self.has_waiting() {
+            self.pause(now, ACCEPT_PAUSE);
+        }
+        let mut left = if self.paused_until.is_some() { 0 } else { room.min(ACCEPTS_PER_TURN) };
+        for place in 0..self.slots.len() {
+            while left > 0 {
+                let Some(accepted) = self.accept_one(place, now) else { break };
+                batch.push(accepted);
+                left -= 1;
+            }
+        }
+    }
+
+    fn accept_one(&mut self, place: usize, now: Mono) -> Option<Accepted> {
+        let listener = self.slots.get_mut(place)?.as_mut().filter(|each| each.has_waiting)?;
+        loop {
+            match listener.socket.accept() {
+                Ok((stream, peer)) => return Some((stream, peer, listener.port)),
+                Err(error) => match error.kind() {
+                    // The one who waited has left again; the next one may be there.
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                    io::ErrorKind::WouldBlock => {
+                        listener.has_waiting = false;
+                        return None;
+                    }
+                    _ => {
+                        // Without descriptors or memory left, others must end first.
+                        log::warn!("the balancer cannot accept connections for now: {error}");
+                        self.pause(now, ACCEPT_PAUSE);
+                        return None;
+                    }
+                },
+            }
+        }
+    }
+
+    fn pause(&mut self, now: Mono, length: Duration) {
+        self.paused_until = Some(now + length);
+    }
+}

@@ -1,0 +1,180 @@
+//! One direction of a body through the proxy: which bytes of a buffer may be written as they are,
+//! and how.
+//!
+//! It owns no bytes and no sockets. A body passes verbatim but for chunk extensions and forbidden
+//! trailers, so a byte is never copied on its way unless the receiver is slow in the middle of a
+//! head.
+
+use std::io::IoSlice;
+
+use tucano_common::http1::chunked::{ChunkHead, ChunkedError, Part};
+use tucano_common::http1::framing::Recoding;
+use tucano_common::http1::{Body, BodyDecoder};
+use tucano_common::limits::{HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX};
+
+use super::buffers::{Buf, Buffers};
+use super::socket::{Moved, Socket};
+
+/// A body on its way. Places are counted from the first byte of the buffer it is read into.
+pub(super) struct Relay {
+    decoder: BodyDecoder,
+    recoding: Recoding,
+    /// Bytes before this are written.
+    pub(super) sent: usize,
+    /// Bytes before this may be written.
+    pub(super) ready: usize,
+    /// So many bytes after `ready` are dropped.
+    cut: usize,
+}
+
+impl Relay {
+    /// A body that begins at `start`.
+    pub(super) fn new(body: Body, recoding: Recoding, start: usize) -> Relay {
+        Relay { decoder: BodyDecoder::new(body), recoding, sent: start, ready: start, cut: 0 }
+    }
+
+    /// Everything from `start` on, as it is, until the connection's end.
+    pub(super) fn tunnel(start: usize) -> Relay {
+        Relay::new(Body::UntilClose, Recoding::UntilClose, start)
+    }
+
+    /// Decodes on in `bytes`, up to what must be dropped. Call again once that is written.
+    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), ChunkedError> {
+        if self.sent == self.ready {
+            self.skip_cut();
+        }
+        while self.cut == 0 {
+            let rest = bytes.get(self.ready..).unwrap_or(&[]);
+            let Some(piece) = self.decoder.next(rest)? else { break };
+            if self.passes(piece.part) {
+                self.ready += piece.len;
+            } else {
+                self.cut = piece.len;
+                if self.sent == self.ready {
+                    self.skip_cut();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the body was read to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.decoder.is_done()
+    }
+
+    /// Whether the body was read to its end and written.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_whole() && !self.has_ready() && self.cut == 0
+    }
+
+    /// Whether there are bytes to write.
+    pub(super) fn has_ready(&self) -> bool {
+        self.sent < self.ready
+    }
+
+    /// Whether the connection's end is the body's.
+    pub(super) fn may_end_at_close(&self) -> bool {
+        self.decoder.may_end_at_close()
+    }
+
+    /// Whether the body is told in chunks of our own.
+    pub(super) fn makes_chunks(&self) -> bool {
+        self.recoding == Recoding::IntoChunks
+    }
+
+    /// Drops what is written from the buffer.
+    pub(super) fn release(&mut self, buf: &mut Buf) {
+        buf.consume(self.sent);
+        self.ready -= self.sent;
+        self.sent = 0;
+    }
+
+    fn skip_cut(&mut self) {
+        self.ready += self.cut;
+        self.sent = self.ready;
+        self.cut = 0;
+    }
+
+    fn passes(&self, part: Part) -> bool {
+        match (part, self.recoding) {
+            (Part::Data, _) => true,
+            (_, Recoding::OutOfChunks) => false,
+            (Part::Framing | Part::Trailer { is_forbidden: false }, _) => true,
+            (Part::Extension | Part::Trailer { is_forbidden: true }, _) => false,
+        }
+    }
+}
+
+/// Writes `head` and what of the body is ready. What the socket does not take of the head, or of a
+/// chunk of our own, is put into `output`, which was empty; a body's own bytes stay where they are.
+///
+/// `None`: the receiver is gone. Else how many bytes were written.
+pub(super) fn write(
+    socket: &mut Socket,
+    output: &mut Option<Buf>,
+    buffers: &mut Buffers,
+    head: &[&[u8]],
+    relay: &mut Relay,
+    bytes: &[u8],
+) -> Option<usize> {
+    let mut data = bytes.get(relay.sent..relay.ready).unwrap_or(&[]);
+    if relay.makes_chunks() {
+        data = data.get(..OWN_CHUNK_BYTES_MAX).unwrap_or(data);
+    }
+    let chunk = (relay.makes_chunks() && !data.is_empty()).then(|| ChunkHead::new(data.len()));
+    let (before, after): (&[u8], &[u8]) = match &chunk {
+        Some(chunk) => (chunk.as_ref(), b"\r\n"),
+        None => (&[], &[]),
+    };
+    let mut slices = [IoSlice::new(&[]); HEAD_SLICES_MAX + 3];
+    let parts = head.iter().copied().chain([before, data, after]).filter(|part| !part.is_empty());
+    let mut count = 0;
+    for (slot, part) in slices.iter_mut().zip(parts) {
+        *slot = IoSlice::new(part);
+        count += 1;
+    }
+    let written = match socket.write(slices.get(..count).unwrap_or(&[])) {
+        Moved::Some(written) => written,
+        Moved::Blocked => 0,
+        Moved::Closed | Moved::Gone => return None,
+    };
+    let mut left = written;
+    let mut rest_of = |part: &[u8]| -> usize {
+        let taken = left.min(part.len());
+        left -= taken;
+        taken
+    };
+    let mut fits = true;
+    for part in head.iter().copied().chain([before]) {
+        let taken = rest_of(part);
+        fits &= buffers.append(output, part.get(taken..).unwrap_or(&[]));
+    }
+    let taken = rest_of(data);
+    if chunk.is_some() {
+        fits &= buffers.append(output, data.get(taken..).unwrap_or(&[]));
+        fits &= buffers.append(output, after.get(rest_of(after)..).unwrap_or(&[]));
+        relay.sent += data.len();
+    } else {
+        relay.sent += taken;
+    }
+    debug_assert!(fits, "one head, or one buffer's data in a chunk, fits an empty buffer");
+    Some(written)
+}
+
+/// Writes what waits in `output`. True: it is empty; none: the receiver is gone.
+pub(super) fn flush(
+    socket: &mut Socket,
+    output: &mut Option<Buf>,
+    buffers: &mut Buffers,
+) -> Option<bool> {
+    while let Some(buf) = output.as_mut().filter(|buf| !buf.is_empty()) {
+        match socket.write(&[IoSlice::new(buf.bytes())]) {
+            Moved::Some(written) => buf.consume(written),
+            Moved::Blocked => return Some(false),
+            Moved::Closed | Moved::Gone => return None,
+        }
+    }
+    buffers.settle(output);
+    Some(true)
+}

@@ -1,0 +1,167 @@
+//! A connection's socket, and what the kernel said of it last.
+//!
+//! mio is edge-triggered: it tells once that a socket turned readable or writable. That word is
+//! kept here until a read or a write finds the opposite, so nothing is tried in vain and nothing is
+//! missed. Registered with the poll once, at the first time there is something to wait for, and
+//! never again.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+use mio::event::Event;
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use nix::sys::socket::{setsockopt, sockopt};
+
+/// What a read or a write came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// So many bytes; more may follow at once.
+    Some(usize),
+    /// Nothing now; the poll tells when.
+    Blocked,
+    /// The peer closed its sending side (reads only).
+    Closed,
+    /// The connection is broken.
+    Gone,
+}
+
+/// One connected (or connecting) socket.
+pub(super) struct Socket {
+    stream: TcpStream,
+    is_readable: bool,
+    is_writable: bool,
+    /// The peer's FIN was seen by the poll: a short read is not the last.
+    peer_closed: bool,
+    /// The poll told of an error or of both sides closed.
+    is_broken: bool,
+    is_registered: bool,
+}
+
+impl Socket {
+    /// A socket of which nothing is known: both directions are tried first.
+    pub(super) fn new(stream: TcpStream) -> Socket {
+        Socket {
+            stream,
+            is_readable: true,
+            is_writable: true,
+            peer_closed: false,
+            is_broken: false,
+            is_registered: false,
+        }
+    }
+
+    /// Notes what the poll told.
+    pub(super) fn note(&mut self, event: &Event) {
+        self.is_readable |= event.is_readable() || event.is_read_closed();
+        self.is_writable |= event.is_writable() || event.is_write_closed();
+        self.peer_closed |= event.is_read_closed();
+        self.is_broken |= event.is_error() || (event.is_write_closed() && event.is_read_closed());
+        if self.is_broken {
+            self.is_readable = true;
+            self.is_writable = true;
+        }
+    }
+
+    /// Registers with the poll, once.
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        if !self.is_registered {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            registry.register(&mut self.stream, token, both)?;
+            self.is_registered = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the poll tells of this socket.
+    pub(super) fn is_registered(&self) -> bool {
+        self.is_registered
+    }
+
+    /// Whether a read may find something.
+    pub(super) fn is_readable(&self) -> bool {
+        self.is_readable
+    }
+
+    /// Whether the poll told that the connection is broken in both directions.
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Whether the poll told that the peer sends no more.
+    pub(super) fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    pub(super) fn read(&mut self, room: &mut [u8]) -> Moved {
+        if !self.is_readable || room.is_empty() {
+            return Moved::Blocked;
+        }
+        loop {
+            return match self.stream.read(room) {
+                Ok(0) => Moved::Closed,
+                Ok(count) => {
+                    // A short read has emptied the kernel's buffer; what comes later is told anew.
+                    self.is_readable = count == room.len() || self.peer_closed;
+                    Moved::Some(count)
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    io::ErrorKind::WouldBlock => {
+                        self.is_readable = false;
+                        Moved::Blocked
+                    }
+                    _ => Moved::Gone,
+                },
+            };
+        }
+    }
+
+    pub(super) fn write(&mut self, slices: &[IoSlice<'_>]) -> Moved {
+        if !self.is_writable {
+            return Moved::Blocked;
+        }
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        loop {
+            let written = match slices {
+                [one] => self.stream.write(one),
+                many => self.stream.write_vectored(many),
+            };
+            return match written {
+                Ok(count) => {
+                    self.is_writable = count == total;
+                    Moved::Some(count)
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::Interrupted => continue,
+                    // A connection that is still being made says so too.
+                    io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected => {
+                        self.is_writable = false;
+                        Moved::Blocked
+                    }
+                    _ => Moved::Gone,
+                },
+            };
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn close_sending(&self) {
+        // A socket that is broken already has nothing left to say.
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+
+    /// Closes with a reset, so that the peer can't take what it got for complete.
+    pub(super) fn reset(self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // Without the option the peer sees an ordinary close, which is the best that is left.
+        let _ = setsockopt(&self.stream.as_fd(), sockopt::Linger, &at_once);
+    }
+
+    /// Sends each write at once: there is one for each head and each piece of a body.
+    pub(super) fn set_nodelay(&self) {
+        // Slower without, not wrong.
+        let _ = self.stream.set_nodelay(true);
+    }
+}

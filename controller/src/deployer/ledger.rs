@@ -1,0 +1,129 @@
+//! How many requests the balancer took, and lost, while a deployment was on its way.
+//!
+//! The loops count since the start of the process; here stands where each deployment began, and
+//! what it came to. Not stored: of a deployment from before the start nothing is said.
+
+use std::collections::BTreeMap;
+
+use tucano_common::id::DeploymentId;
+use tucano_common::name::ServiceName;
+use tucano_common::wire::views::RequestCounts;
+use tucano_controller_core::cluster::{Event, EventKind};
+use tucano_controller_core::deployer::Change;
+
+use crate::discovery::Batch;
+
+/// What became of a service's requests since the start of the process.
+pub(crate) type CountRequests = Box<dyn Fn(&ServiceName) -> RequestCounts + Send>;
+
+/// The deployments since the start of the process.
+pub(super) struct Ledger {
+    count: CountRequests,
+    meanwhile: BTreeMap<DeploymentId, Meanwhile>,
+}
+
+enum Meanwhile {
+    /// It is on its way; these were the counts when it began.
+    Since(ServiceName, RequestCounts),
+    /// It has ended; this is what was between.
+    Was(RequestCounts),
+}
+
+impl Ledger {
+    pub(super) fn new(count: CountRequests) -> Ledger {
+        Ledger { count, meanwhile: BTreeMap::new() }
+    }
+
+    /// Takes note of the deployments that began, ended and were forgotten with a commit.
+    pub(super) fn committed(&mut self, batch: &Batch) {
+        for event in &batch.events {
+            self.take_event(event);
+        }
+        for change in &batch.changes {
+            if let Change::DropDeployment(id) = change {
+                self.meanwhile.remove(id);
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: &Event) {
+        let (Some(id), Some(service)) = (event.deployment, &event.service) else { return };
+        match event.kind {
+            EventKind::DeploymentStarted => {
+                let began = Meanwhile::Since(service.clone(), (self.count)(service));
+                self.meanwhile.insert(id, began);
+            }
+            EventKind::DeploymentSucceeded
+            | EventKind::DeploymentFailed
+            | EventKind::DeploymentReverted
+            | EventKind::DeploymentSuperseded => {
+                if let Some(counts) = self.of(id) {
+                    self.meanwhile.insert(id, Meanwhile::Was(counts));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is known of a deployment's requests.
+    pub(super) fn of(&self, id: DeploymentId) -> Option<RequestCounts> {
+        match self.meanwhile.get(&id)? {
+            Meanwhile::Was(counts) => Some(*counts),
+            Meanwhile::Since(service, began) => {
+                let now = (self.count)(service);
+                Some(RequestCounts {
+                    accepted: now.accepted.saturating_sub(began.accepted),
+                    lost: now.lost.saturating_sub(began.lost),
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tucano_common::time::Wall;
+
+    use super::*;
+
+    const ID: DeploymentId = DeploymentId(7);
+
+    fn batch(kind: EventKind) -> Batch {
+        let event = Event {
+            seq: 1,
+            at: Wall(0),
+            kind,
+            service: ServiceName::new("web").ok(),
+            revision: Some(1),
+            deployment: Some(ID),
+            instance: None,
+            worker: None,
+            cause: None,
+            message: String::new(),
+        };
+        Batch { events: vec![event], ..Batch::default() }
+    }
+
+    #[test]
+    fn a_deployment_counts_from_its_beginning_to_its_end() {
+        let total = Arc::new(AtomicU64::new(100));
+        let counter = Arc::clone(&total);
+        let mut ledger = Ledger::new(Box::new(move |_| {
+            let accepted = counter.load(Ordering::Relaxed);
+            RequestCounts { accepted, lost: accepted / 10 }
+        }));
+        assert_eq!(ledger.of(ID), None);
+        ledger.committed(&batch(EventKind::DeploymentStarted));
+        total.store(150, Ordering::Relaxed);
+        assert_eq!(ledger.of(ID), Some(RequestCounts { accepted: 50, lost: 5 }));
+        ledger.committed(&batch(EventKind::DeploymentSucceeded));
+        total.store(900, Ordering::Relaxed);
+        assert_eq!(ledger.of(ID), Some(RequestCounts { accepted: 50, lost: 5 }));
+        let changes = vec![Change::DropDeployment(ID)];
+        ledger.committed(&Batch { changes, ..Batch::default() });
+        assert_eq!(ledger.of(ID), None);
+    }
+}

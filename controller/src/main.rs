@@ -1,0 +1,98 @@
+//! The controller's binary: arguments, then configuration, then the threads of `wiring.rs`, then
+//! the exit code.
+#![deny(unsafe_code)]
+
+mod balancer;
+mod config;
+mod deployer;
+mod discovery;
+mod http;
+mod msgs;
+mod outbox;
+mod views;
+mod wiring;
+mod worker_mgr;
+
+use std::io::Write;
+use std::process::{ExitCode, exit};
+
+use nix::sys::signal::SigSet;
+use tucano_net::config::Flags;
+use tucano_net::error_chain::Chain;
+use tucano_net::logger;
+use tucano_net::signals::{Signal, Signals};
+use tucano_net::threads::{self, Stack};
+
+use config::{Config, Wanted};
+
+/// A flag is wrong.
+const USAGE: u8 = 2;
+/// What the flags name can't be used.
+const UNUSABLE: u8 = 1;
+
+const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+
+fn main() -> ExitCode {
+    let config = match Config::read(Flags::of_process()) {
+        Ok(Wanted::Run(config)) => *config,
+        Ok(Wanted::Text(text)) => {
+            // A reader that went away has seen enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return refuse(USAGE, &error),
+    };
+    logger::init(config.log_level, config.log_format);
+    threads::end_process_on_panic();
+    let tokens = match config.read_tokens() {
+        Ok(tokens) => tokens,
+        Err(error) => return refuse(USAGE, &error),
+    };
+    // Before any thread is there: they inherit the mask, and only this one waits for signals.
+    let signals = match Signals::block(&SIGNALS) {
+        Ok(signals) => signals,
+        Err(error) => return refuse(UNUSABLE, &error),
+    };
+    drop(signals);
+    match wiring::start(&config, tokens) {
+        Ok(running) => wait_for_the_end(running),
+        Err(error) => refuse(UNUSABLE, &Chain(&error)),
+    }
+}
+
+/// One line, without the log's time in front: it is for whoever typed the command.
+fn refuse(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    let line = format!("tucano-controller: {error}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    ExitCode::from(code)
+}
+
+/// The first signal ends everything in order, a second one at once.
+fn wait_for_the_end(running: wiring::Running) -> ExitCode {
+    let name = next_signal();
+    log::info!("{name}: stopping; requests in flight are finished, a second signal ends at once");
+    let finish = move || {
+        running.stop();
+        log::info!("stopped");
+        exit(0);
+    };
+    if let Err(error) = threads::spawn("stop", Stack::Helper, finish) {
+        return refuse(UNUSABLE, &error);
+    }
+    let name = next_signal();
+    log::warn!("{name} again: ending at once");
+    ExitCode::from(UNUSABLE)
+}
+
+/// SIGHUP is what a terminal that closes sends, and what some scripts mean by "reload": neither
+/// ends a controller.
+fn next_signal() -> Signal {
+    let waited: SigSet = SIGNALS.into_iter().collect();
+    loop {
+        match waited.wait() {
+            Ok(Signal::SIGHUP) => log::info!("SIGHUP: there is nothing to reload"),
+            Ok(signal) => return signal,
+            Err(error) => log::warn!("waiting for signals: {error}"),
+        }
+    }
+}

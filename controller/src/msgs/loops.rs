@@ -1,0 +1,68 @@
+//! To the balancer's loops, and from them. The balancer needs nothing else of this crate.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tucano_common::id::InstanceId;
+use tucano_common::time::Mono;
+use tucano_controller_core::balancer::table::{RoutingTable, Weights};
+
+/// What a loop of the balancer is told. Tables and weights are levels: only the newest counts.
+#[derive(Debug)]
+pub(crate) enum ToLoop {
+    /// All routes; an older version than the loop's is ignored.
+    Table(Arc<RoutingTable>),
+    /// How much each worker should get; ignored where it is for another table.
+    Weights(Arc<Weights>),
+    /// Accept here too. Bound and listening already, one socket a loop (SO_REUSEPORT),
+    /// non-blocking.
+    Listen {
+        /// The port of this machine.
+        port: u16,
+        /// The loop's own socket for it.
+        listener: TcpListener,
+    },
+    /// Stop accepting on this port; what is in flight goes on.
+    Close {
+        /// The port of this machine.
+        port: u16,
+    },
+    /// Stop accepting, finish what is in flight, at most until then, and end.
+    Stop {
+        /// What is not finished by then is cut.
+        deadline: Mono,
+    },
+}
+
+/// What a loop of the balancer tells the deployer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FromLoop {
+    /// No request is in flight on this endpoint, and none will be: it was `Drain` or gone in table
+    /// `version` or a newer one. Told when an endpoint turns so, also by a loop that never had a
+    /// request on it, and again with later tables in which it still is.
+    Drained {
+        /// Which loop.
+        lb: u16,
+        /// Which endpoint.
+        instance: InstanceId,
+        /// The table in which it was found drained.
+        version: u64,
+    },
+    /// The loop takes no traffic from this endpoint's errors any more, for a while (or does again).
+    Ejected {
+        /// Which loop.
+        lb: u16,
+        /// Which endpoint.
+        instance: InstanceId,
+        /// Out for so long; none: back in.
+        out_for: Option<Duration>,
+    },
+    /// The loop has ended after [`ToLoop::Stop`].
+    Stopped {
+        /// Which loop.
+        lb: u16,
+        /// Requests that were cut at the deadline.
+        cut: u64,
+    },
+}

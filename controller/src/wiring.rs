@@ -1,0 +1,267 @@
+//! The thread map in code: every channel with its capacity, every thread, and how all of it ends.
+//!
+//! | thread | what it is | hears | in a queue of |
+//! | --- | --- | --- | --- |
+//! | `main` | signals, the end | SIGTERM, SIGINT | – |
+//! | `api` | mio loop: the HTTP API | `ToApi` | `INBOX_MESSAGES_MAX` |
+//! | `artifact` | artifacts' files, for `api` | `DiskJob` | `ARTIFACT_JOBS_QUEUED_MAX` |
+//! | `deployer` | writes the cluster and SQLite | `Ask` from `api` | `ASKS_QUEUED_MAX` |
+//! | | | `News` from `worker_mgr` | `NEWS_QUEUED_MAX` |
+//! | | | `FromLoop` from `lb-N` | `LOOP_REPORTS_QUEUED_MAX` |
+//! | `worker_mgr` | mio loop: leases, plans, pushes | `ToManager` | `INBOX_MESSAGES_MAX` |
+//! | `lb-N` | mio loop: the data plane | `ToLoop` | `LOOP_MESSAGES_QUEUED_MAX` |
+//!
+//! Nobody waits on anybody: a full inbox gives the message back. The end comes in this order: `api`
+//! and the loops finish what is in flight; then the worker manager; then the deployer, which stores
+//! what came last.
+
+mod data_plane;
+mod error;
+mod running;
+
+use std::net::{SocketAddr, TcpListener};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tucano_common::limits::{
+    ARTIFACT_JOBS_QUEUED_MAX, ASKS_QUEUED_MAX, LOOP_REPORTS_QUEUED_MAX, NEWS_QUEUED_MAX,
+    START_GRACE,
+};
+use tucano_common::time::Now;
+use tucano_common::wire::views::RequestCounts;
+use tucano_controller_core::deployer as core;
+use tucano_controller_core::worker_mgr::LeaseConfig;
+use tucano_net::clock::Clock;
+use tucano_net::listener;
+use tucano_net::{HttpConfig, HttpLoop, SendError};
+
+pub(crate) use error::StartError;
+pub(crate) use running::Running;
+
+use crate::balancer::Stats;
+use crate::config::{Config, Tokens};
+use crate::deployer::{CountRequests, Inbox, Shell};
+use crate::discovery::{DataDir, Store, Stored};
+use crate::http::{Api, Disk, DiskJob, ToApi};
+use crate::msgs::{Answer, Ask, FromLoop, LoopSender, News, ToLoop, ToManager};
+use crate::outbox::TrySend;
+use crate::worker_mgr::{Manager, Settings};
+use crate::{deployer, http, worker_mgr};
+use error::system;
+use running::{Crew, ended};
+
+/// What is opened before any thread starts: whatever can be refused is refused here.
+struct Opened {
+    dir: DataDir,
+    store: (Store, Stored),
+    api: TcpListener,
+    /// One a loop.
+    balancer: Vec<TcpListener>,
+    balancer_address: SocketAddr,
+}
+
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let dir = DataDir::open(&config.data_dir)?;
+    let store = Store::open(&dir)?;
+    let refused = |flag| move |source| StartError::Listen { flag, source };
+    let api = listener::listen_on(config.api_listen).map_err(refused("--api-listen"))?;
+    let balancer = listener::listen_shared(config.balancer_listen, config.balancer_threads)
+        .map_err(refused("--balancer-listen"))?;
+    let own = balancer.first().map_or(Ok(config.balancer_listen), TcpListener::local_addr);
+    let balancer_address = own.map_err(system("read the balancer's address"))?;
+    Ok(Opened { dir, store, api, balancer, balancer_address })
+}
+
+/// Both ends of every queue, and the ways into the loops.
+struct Plumbing {
+    asks: (Sender<Ask>, Receiver<Ask>),
+    news: (Sender<News>, Receiver<News>),
+    reports: (Sender<FromLoop>, Receiver<FromLoop>),
+    jobs: (Sender<DiskJob>, Receiver<DiskJob>),
+    stop: (Sender<()>, Receiver<()>),
+    to_api: tucano_net::Sender<ToApi>,
+    to_manager: tucano_net::Sender<ToManager>,
+    loops: Vec<LoopSender>,
+}
+
+/// Opens everything, then starts every thread.
+pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, StartError> {
+    raise_descriptor_limit();
+    let Opened { dir, store, api, balancer, balancer_address } = open(config)?;
+    let now = Clock::now();
+    let making = "make an event loop";
+    let (mut api_loop, to_api) = HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
+    let (mut manager_loop, to_manager) =
+        HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
+    let api_address = api_loop.io().listen(api).map_err(system("listen for the API"))?;
+    let disk = Disk::new(dir.path().join("artifacts"));
+    let disk = disk.map_err(system("use the artifacts' folder"))?;
+    let mut pipes = Plumbing {
+        asks: bounded(ASKS_QUEUED_MAX),
+        news: bounded(NEWS_QUEUED_MAX),
+        reports: bounded(LOOP_REPORTS_QUEUED_MAX),
+        jobs: bounded(ARTIFACT_JOBS_QUEUED_MAX),
+        stop: bounded(0),
+        to_api,
+        to_manager,
+        loops: Vec::new(),
+    };
+    let loops = data_plane::make(config, api_address, balancer, &pipes.reports.0)?;
+    pipes.loops = loops.senders;
+
+    let requests = count_requests(loops.stats.clone());
+    let addresses = (api_address, balancer_address);
+    let shell = make_shell(config, store, (addresses, requests), &pipes, now)?;
+    let mut manager = make_manager(config, &shell, balancer_address, tokens.as_ref(), &pipes, now);
+    let mut api = Api::new(tokens, api_address, api_links(&pipes, loops.stats));
+
+    let crew = Crew::default();
+    let inbox = Inbox {
+        asks: pipes.asks.1,
+        news: pipes.news.1,
+        loops: pipes.reports.1,
+        stop: pipes.stop.1,
+    };
+    let deployer = crew.start("deployer", move || deployer::run(shell, &inbox))?;
+    let run = move || ended("worker_mgr", manager_loop.run(&mut manager));
+    let manager = crew.start("worker_mgr", run)?;
+    let (jobs, done) = (pipes.jobs.1, pipes.to_api.clone());
+    drop(pipes.jobs.0);
+    let artifact = crew.start("artifact", move || disk.run(&jobs, &done))?;
+    let api = crew.start("api", move || ended("api", api_loop.run(&mut api)))?;
+    let mut loops_running = Vec::new();
+    for (number, (way, each)) in pipes.loops.into_iter().zip(loops.loops).enumerate() {
+        loops_running.push((way, crew.start(&format!("lb-{number}"), move || each.run())?));
+    }
+    log::info!(
+        "tucano-controller {}: API on http://{api_address}, balancer on http://{balancer_address}, \
+         data in {}",
+        env!("CARGO_PKG_VERSION"),
+        dir.path().display()
+    );
+    Ok(Running {
+        crew,
+        to_api: pipes.to_api,
+        to_manager: pipes.to_manager,
+        loops: loops_running,
+        stop_deployer: pipes.stop.0,
+        queues: (pipes.asks.0, pipes.news.0, pipes.reports.0),
+        api,
+        artifact,
+        manager,
+        deployer,
+        dir,
+    })
+}
+
+fn make_shell(
+    config: &Config,
+    store: (Store, Stored),
+    ((api_address, balancer), requests): ((SocketAddr, SocketAddr), CountRequests),
+    pipes: &Plumbing,
+    now: Now,
+) -> Result<Shell, StartError> {
+    let core_config = core::Config {
+        cluster: store.1.cluster.clone(),
+        // Two starts within a microsecond of each other's age may share it: it salts ids, it guards
+        // nothing.
+        seed: now.wall.0.unsigned_abs() << 20 ^ now.mono.0 ^ u64::from(std::process::id()),
+        port_map: config.map_ports.clone(),
+    };
+    let links = deployer::Links {
+        api: answers(&pipes.to_api),
+        api_address,
+        worker_mgr: into_loop(&pipes.to_manager),
+        loops: into_loops(&pipes.loops),
+        requests,
+    };
+    Shell::new(store, core_config, balancer, links, now).map_err(StartError::Load)
+}
+
+/// What the loops count, as a deployment shows it.
+fn count_requests(stats: Stats) -> CountRequests {
+    Box::new(move |service| {
+        let totals = stats.totals(service);
+        RequestCounts { accepted: totals.accepted, lost: totals.lost() }
+    })
+}
+
+fn make_manager(
+    config: &Config,
+    shell: &Shell,
+    balancer: SocketAddr,
+    tokens: Option<&Tokens>,
+    pipes: &Plumbing,
+    now: Now,
+) -> Manager {
+    let settings = Settings {
+        cluster: shell.cluster_id().to_owned(),
+        leases: LeaseConfig {
+            suspect_after: config.worker_suspect,
+            dead_after: config.worker_timeout,
+            start_grace: START_GRACE,
+        },
+        balancer,
+        join: tokens.map(|tokens| tokens.join.clone()),
+    };
+    let links = worker_mgr::Links {
+        api: answers(&pipes.to_api),
+        deployer: into_queue(&pipes.news.0),
+        loops: into_loops(&pipes.loops),
+    };
+    let mut manager = Manager::new(settings, links, now.mono);
+    shell.workers().for_each(|(worker, plan)| manager.remember(worker, plan));
+    manager
+}
+
+fn api_links(pipes: &Plumbing, balancer: Stats) -> http::Links {
+    let (asks, jobs) = (pipes.asks.0.clone(), pipes.jobs.0.clone());
+    let to_manager = pipes.to_manager.clone();
+    http::Links {
+        deployer: Box::new(move |ask| asks.try_send(ask).is_ok()),
+        worker_mgr: Box::new(move |said| to_manager.try_send(ToManager::Agent(said)).is_ok()),
+        disk: Box::new(move |job| jobs.try_send(job).is_ok()),
+        metrics: vec![Box::new(move |text| balancer.write(text))],
+    }
+}
+
+/// Messages to an inbox that has ended count as taken: nobody waits for them.
+fn into_queue<M: Send + 'static>(queue: &Sender<M>) -> TrySend<M> {
+    let queue = queue.clone();
+    Box::new(move |message| match queue.try_send(message) {
+        Err(crossbeam_channel::TrySendError::Full(message)) => Err(message),
+        Ok(()) | Err(crossbeam_channel::TrySendError::Disconnected(_)) => Ok(()),
+    })
+}
+
+fn into_loop<M: Send + 'static>(sender: &tucano_net::Sender<M>) -> TrySend<M> {
+    let sender = sender.clone();
+    Box::new(move |message| match sender.try_send(message) {
+        Err(SendError::Full(message)) => Err(message),
+        Ok(()) | Err(SendError::Closed(_)) => Ok(()),
+    })
+}
+
+fn answers(to_api: &tucano_net::Sender<ToApi>) -> TrySend<Answer> {
+    let to_api = to_api.clone();
+    Box::new(move |answer| match to_api.try_send(ToApi::Answer(answer)) {
+        Err(SendError::Full(ToApi::Answer(answer))) => Err(answer),
+        Ok(()) | Err(SendError::Full(_) | SendError::Closed(_)) => Ok(()),
+    })
+}
+
+fn into_loops(loops: &[LoopSender]) -> Vec<TrySend<ToLoop>> {
+    let way = |sender: LoopSender| -> TrySend<ToLoop> {
+        Box::new(move |message| sender.try_send(message))
+    };
+    loops.iter().cloned().map(way).collect()
+}
+
+/// The balancer holds two descriptors a request: as many as the system lets this user have.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
+}

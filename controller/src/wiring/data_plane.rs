@@ -1,0 +1,45 @@
+//! The balancer's loops, made from the flags and given the main port.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use super::error::{StartError, system};
+use crate::balancer::{self, Loops, Report};
+use crate::config::Config;
+use crate::msgs::{FromLoop, ToLoop};
+
+/// Makes the loops; each has its socket for the main port, and accepts nobody before it has a
+/// table.
+pub(super) fn make(
+    config: &Config,
+    api: SocketAddr,
+    listeners: Vec<TcpListener>,
+    reports: &Sender<FromLoop>,
+) -> Result<Loops, StartError> {
+    let making = "make the balancer's loops";
+    let count = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
+    let networks = config.trusted_proxies.iter();
+    let settings = balancer::Config {
+        trusted: networks.map(|network| (network.address, network.prefix_bits)).collect(),
+        off_limits: vec![api],
+        ..balancer::Config::new(count)
+    };
+    let loops = balancer::loops(&settings, &into(reports)).map_err(system(making))?;
+    for (sender, listener) in loops.senders.iter().zip(listeners) {
+        let port = listener.local_addr().map_err(system("read the balancer's address"))?.port();
+        // A queue that nobody has used yet has room.
+        let _ = sender.try_send(ToLoop::Listen { port, listener });
+    }
+    Ok(loops)
+}
+
+/// Reports to a deployer that has ended count as taken: nobody waits for them.
+fn into(reports: &Sender<FromLoop>) -> Report {
+    let reports = reports.clone();
+    Arc::new(move |report| match reports.try_send(report) {
+        Err(TrySendError::Full(report)) => Err(report),
+        Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+    })
+}

@@ -1,0 +1,406 @@
+//! The worker manager on its real loop, with the API, the deployer and the agents played.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, unbounded};
+use serde_json::{Value, json};
+use tucano_common::id::InstanceId;
+use tucano_common::name::{ServiceName, WorkerName};
+use tucano_common::spec;
+use tucano_common::time::Wall;
+use tucano_common::wire::worker::{Assignment, Desired, Hello, Holding};
+use tucano_controller_core::balancer::table::{RouteWorker, RoutingTable};
+use tucano_controller_core::cluster::LeaseState;
+use tucano_controller_core::deployer::{Fact, WorkerPlan};
+use tucano_controller_core::worker_mgr::LeaseConfig;
+use tucano_net::clock::Clock;
+use tucano_net::token::Token;
+use tucano_net::{HttpConfig, HttpLoop, Sender};
+
+use super::{Links, Manager, Settings};
+use crate::msgs::{Answer, FromAgent, News, Reply, Ticket, ToLoop, ToManager};
+use crate::outbox::TrySend;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CLUSTER: &str = "00c0ffee00c0ffee";
+
+struct Bench {
+    to_manager: Sender<ToManager>,
+    answers: Receiver<Answer>,
+    news: Receiver<News>,
+    weights: Receiver<ToLoop>,
+    last_ticket: u64,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn sender<M: Send + 'static>() -> (TrySend<M>, Receiver<M>) {
+    let (tx, rx) = unbounded();
+    (Box::new(move |message| tx.send(message).map_err(|error| error.0)), rx)
+}
+
+impl Bench {
+    /// With leases that run out only where a test wants it.
+    fn new(suspect_after: Duration) -> Bench {
+        let (api, answers) = sender();
+        let (deployer, news) = sender();
+        let (to_loop, weights) = sender();
+        let links = Links { api, deployer, loops: vec![to_loop] };
+        let leases = LeaseConfig {
+            suspect_after,
+            dead_after: suspect_after * 2,
+            start_grace: Duration::ZERO,
+        };
+        let settings = Settings {
+            cluster: CLUSTER.to_owned(),
+            leases,
+            balancer: "0.0.0.0:8080".parse().expect("an address"),
+            join: Some(Token::new("a-join-token")),
+        };
+        let config = HttpConfig::default();
+        let (mut looped, to_manager) = HttpLoop::<ToManager>::new(config).expect("a loop");
+        let mut manager = Manager::new(settings, links, Clock::mono());
+        let thread = std::thread::spawn(move || looped.run(&mut manager).expect("it runs"));
+        Bench { to_manager, answers, news, weights, last_ticket: 0, thread: Some(thread) }
+    }
+
+    fn send(&self, message: ToManager) {
+        self.to_manager.try_send(message).expect("there is room");
+    }
+
+    fn ask(&mut self, ask: impl FnOnce(Ticket) -> FromAgent) -> Ticket {
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.send(ToManager::Agent(ask(ticket)));
+        ticket
+    }
+
+    /// The answer to this ticket, which is the next one.
+    fn answer(&self, ticket: Ticket) -> (u16, Value) {
+        let answer = self.answers.recv_timeout(PATIENCE).expect("an answer");
+        assert_eq!(answer.ticket, ticket);
+        match answer.result {
+            Ok(Reply::Document(document)) => {
+                (document.status, serde_json::from_slice(&document.body).expect("JSON"))
+            }
+            Ok(Reply::Done) => (204, Value::Null),
+            Ok(other) => panic!("no document: {other:?}"),
+            Err(problem) => (problem.status, json!(problem.detail)),
+        }
+    }
+
+    /// What the deployer hears next.
+    fn facts(&self) -> Vec<Fact> {
+        match self.news.recv_timeout(PATIENCE).expect("news") {
+            News::Facts(facts) => facts,
+            other => panic!("no facts: {other:?}"),
+        }
+    }
+
+    /// A worker says hello, and the deployer has stored it.
+    fn join(&mut self, hello: Hello, generation: u64) -> (u16, Value) {
+        let worker = hello.name.clone();
+        let ticket = self.hello(hello);
+        let told = match self.news.recv_timeout(PATIENCE).expect("news") {
+            News::Hello { ticket, introduction } => {
+                assert_eq!(introduction.name, worker);
+                ticket
+            }
+            other => panic!("no hello: {other:?}"),
+        };
+        assert_eq!(told, ticket);
+        let ready = Fact::Lease { worker: worker.clone(), lease: LeaseState::Ready };
+        assert_eq!(self.facts(), [ready]);
+        self.send(ToManager::Welcome { ticket, plan: plan(&worker, generation, Vec::new()) });
+        self.answer(ticket)
+    }
+
+    fn hello(&mut self, hello: Hello) -> Ticket {
+        let (peer, host) = (IpAddr::from([127, 0, 0, 1]), "ctl.lan:7070".to_owned());
+        let hello = Box::new(hello);
+        self.ask(|ticket| FromAgent::Hello { ticket, peer, host, hello })
+    }
+
+    fn heartbeat(&mut self, session: u64, seq: u64, instances: Value) -> (u16, Value) {
+        let heartbeat = json!({
+            "session": session, "seq": seq, "at": Wall(0), "instances": instances,
+            "holds": {"cluster": CLUSTER, "generation": 3},
+            "metrics": {"cpu_ratio": 0.5, "memory_total_bytes": 100, "memory_available_bytes": 50},
+        });
+        let heartbeat = Box::new(serde_json::from_value(heartbeat).expect("a heartbeat"));
+        let worker = name();
+        let ticket = self.ask(|ticket| FromAgent::Heartbeat { ticket, worker, heartbeat });
+        self.answer(ticket)
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        let _ = self.to_manager.try_send(ToManager::Stop);
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the manager's loop ended well");
+        }
+    }
+}
+
+fn name() -> WorkerName {
+    WorkerName::new("w1").expect("a name")
+}
+
+fn hello(session: u64, agent_port: u16) -> Hello {
+    Hello {
+        name: name(),
+        address: None,
+        agent_port,
+        session,
+        version: "0.1.0".to_owned(),
+        capacity: tucano_common::wire::worker::Capacity::default(),
+        labels: std::collections::BTreeMap::new(),
+        holds: Some(Holding { cluster: "another".to_owned(), generation: 9 }),
+        instances: Vec::new(),
+    }
+}
+
+fn plan(worker: &WorkerName, generation: u64, assignments: Vec<Assignment>) -> Arc<WorkerPlan> {
+    let previous_generation = generation - 1;
+    Arc::new(WorkerPlan { worker: worker.clone(), generation, previous_generation, assignments })
+}
+
+fn assignment(id: u64, generation: u64, desired: Desired) -> Assignment {
+    let spec = json!({"name": "web", "scripts": {"runtime-script": "exec true"}});
+    Assignment {
+        id: InstanceId(id),
+        generation,
+        service: ServiceName::new("web").expect("a name"),
+        revision: 1,
+        desired,
+        restart_nonce: 0,
+        spec: Arc::new(spec::parse(&spec).expect("a spec")),
+    }
+}
+
+fn report(id: u64) -> Value {
+    json!({
+        "id": InstanceId(id), "service": "web", "revision": 1, "generation": 3,
+        "state": "running", "since": Wall(0), "healthy": true, "port": 20000,
+    })
+}
+
+/// An agent that answers each request with the next of these statuses, and tells what it got.
+fn agent(statuses: &'static [u16]) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    let (tx, rx) = unbounded();
+    std::thread::spawn(move || {
+        for status in statuses {
+            let Ok((mut stream, _)) = listener.accept() else { return };
+            let request = read_request(&mut stream);
+            let answer =
+                format!("HTTP/1.1 {status} Any\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let _ = stream.write_all(answer.as_bytes());
+            let _ = tx.send(request);
+        }
+    });
+    (address, rx)
+}
+
+fn read_request(stream: &mut impl Read) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let len = stream.read(&mut buffer).expect("a request");
+        text.push_str(std::str::from_utf8(&buffer[..len]).expect("text"));
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        if body.len() >= length.map_or(0, |length| length.parse().expect("a length")) {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn a_hello_is_answered_once_it_is_on_disk() {
+    let mut bench = Bench::new(PATIENCE);
+    let (status, answer) = bench.join(hello(1, 0), 3);
+    assert_eq!(status, 200);
+    assert_eq!(answer["cluster"], CLUSTER);
+    assert_eq!(answer["generation"], 3);
+    assert_eq!(answer["balancer_url"], "http://ctl.lan:8080");
+}
+
+#[test]
+fn a_hello_that_could_not_be_stored_is_refused() {
+    let mut bench = Bench::new(PATIENCE);
+    let ticket = bench.hello(hello(1, 0));
+    let problem = tucano_common::wire::problem::Problem::new(507, "", "full");
+    bench.send(ToManager::HelloFailed { ticket, problem });
+    assert_eq!(bench.answer(ticket), (507, json!("full")));
+}
+
+#[test]
+fn an_address_that_nobody_may_be_sent_to_is_refused() {
+    let mut bench = Bench::new(PATIENCE);
+    for address in ["169.254.169.254", "0.0.0.0", "224.0.0.1", "fe80::1", "255.255.255.255"] {
+        let address = Some(address.parse().expect("an address"));
+        let ticket = bench.hello(Hello { address, ..hello(1, 0) });
+        let (status, detail) = bench.answer(ticket);
+        assert_eq!(status, 422);
+        assert!(detail.as_str().expect("words").contains("--advertise"), "{detail}");
+    }
+    assert!(bench.news.is_empty());
+}
+
+#[test]
+fn the_deployer_hears_of_reports_only_where_they_changed() {
+    let mut bench = Bench::new(PATIENCE);
+    bench.join(hello(1, 0), 3);
+    let kinds = |facts: Vec<Fact>| -> Vec<&'static str> {
+        let kind = |fact: &Fact| match fact {
+            Fact::Hello(_) => "hello",
+            Fact::Lease { .. } => "lease",
+            Fact::Reports { holds, .. } => {
+                assert_eq!(*holds, Some(3));
+                "reports"
+            }
+            Fact::Measured { load, .. } => {
+                assert!((load.cpu - 0.5).abs() < 0.01);
+                "measured"
+            }
+            Fact::Notice { .. } => "notice",
+            Fact::Drained { .. } => "drained",
+        };
+        facts.iter().map(kind).collect()
+    };
+    let (status, answer) = bench.heartbeat(1, 1, json!([report(1)]));
+    assert_eq!((status, &answer["generation"]), (200, &json!(3)));
+    assert_eq!(kinds(bench.facts()), ["reports", "measured"]);
+    bench.heartbeat(1, 2, json!([report(1)]));
+    assert_eq!(kinds(bench.facts()), ["measured"]);
+    bench.heartbeat(1, 2, json!([report(7)]));
+    bench.heartbeat(1, 3, json!([report(1), report(2)]));
+    assert_eq!(kinds(bench.facts()), ["reports", "measured"], "the doubled one said nothing");
+    bench.send(ToManager::Retell);
+    assert_eq!(kinds(bench.facts()), ["lease"]);
+    bench.heartbeat(1, 4, json!([report(1), report(2)]));
+    assert_eq!(kinds(bench.facts()), ["reports", "measured"], "told again");
+}
+
+#[test]
+fn sessions_that_are_not_the_workers_are_refused() {
+    let mut bench = Bench::new(PATIENCE);
+    let (status, detail) = bench.heartbeat(1, 1, json!([]));
+    assert_eq!(status, 404);
+    assert!(detail.as_str().expect("words").contains("say hello"), "{detail}");
+    bench.join(hello(1, 7071), 3);
+    let (status, detail) = bench.heartbeat(2, 1, json!([]));
+    assert_eq!(status, 409);
+    assert!(detail.as_str().expect("words").contains("--name"), "{detail}");
+    let elsewhere = Some("127.0.0.9".parse().expect("an address"));
+    let ticket = bench.hello(Hello { address: elsewhere, ..hello(3, 7071) });
+    let (status, detail) = bench.answer(ticket);
+    assert_eq!(status, 409);
+    assert!(detail.as_str().expect("words").contains("is alive at 127.0.0.1"), "{detail}");
+}
+
+#[test]
+fn assignments_are_the_committed_plan() {
+    let mut bench = Bench::new(PATIENCE);
+    let ask = |ticket| FromAgent::Assignments { ticket, worker: name() };
+    let ticket = bench.ask(ask);
+    assert_eq!(bench.answer(ticket).0, 404);
+    bench.join(hello(1, 0), 3);
+    bench.send(ToManager::Plan(plan(&name(), 4, vec![assignment(1, 4, Desired::Run)])));
+    let ticket = bench.ask(ask);
+    let (status, answer) = bench.answer(ticket);
+    assert_eq!((status, &answer["cluster"]), (200, &json!(CLUSTER)));
+    assert_eq!(
+        (&answer["generation"], &answer["instances"][0]["desired"]),
+        (&json!(4), &json!("run"))
+    );
+}
+
+#[test]
+fn a_plan_is_pushed_with_the_token_in_order() {
+    let (address, requests) = agent(&[202, 202, 202]);
+    let mut bench = Bench::new(PATIENCE);
+    bench.join(hello(1, address.port()), 3);
+    let both = vec![assignment(1, 4, Desired::Run), assignment(2, 4, Desired::Run)];
+    bench.send(ToManager::Plan(plan(&name(), 4, both)));
+    for (id, previous) in [(1, 4), (2, 3)] {
+        let request = requests.recv_timeout(PATIENCE).expect("a push");
+        let line = format!("PUT /v1/instances/{} HTTP/1.1\r\n", InstanceId(id));
+        assert!(request.starts_with(&line), "{request}");
+        assert!(request.contains("Authorization: Bearer a-join-token\r\n"), "{request}");
+        let body: Value =
+            serde_json::from_str(request.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+        assert_eq!((&body["cluster"], &body["generation"]), (&json!(CLUSTER), &json!(4)));
+        assert_eq!(body["previous_generation"], previous, "only the last completes the plan");
+    }
+    let stop = vec![assignment(1, 5, Desired::Stop), assignment(2, 4, Desired::Run)];
+    bench.send(ToManager::Plan(plan(&name(), 5, stop)));
+    let request = requests.recv_timeout(PATIENCE).expect("a stop");
+    let line = format!("DELETE /v1/instances/{}?cluster={CLUSTER}&generation=5 ", InstanceId(1));
+    assert!(request.starts_with(&line), "{request}");
+}
+
+#[test]
+fn after_a_push_that_failed_the_rest_of_its_plan_is_left_to_the_heartbeat() {
+    let (address, requests) = agent(&[500, 202]);
+    let mut bench = Bench::new(PATIENCE);
+    bench.join(hello(1, address.port()), 3);
+    let both = vec![assignment(1, 4, Desired::Run), assignment(2, 4, Desired::Run)];
+    bench.send(ToManager::Plan(plan(&name(), 4, both.clone())));
+    requests.recv_timeout(PATIENCE).expect("the push that fails");
+    let third = [both, vec![assignment(3, 5, Desired::Run)]].concat();
+    // The manager has taken the failure once it answers what it is asked after the agent has
+    // closed.
+    loop {
+        bench.send(ToManager::Plan(plan(&name(), 5, third.clone())));
+        if let Ok(request) = requests.recv_timeout(Duration::from_millis(50)) {
+            assert!(request.contains(&InstanceId(3).to_string()), "{request}");
+            break;
+        }
+    }
+}
+
+#[test]
+fn leases_run_out_and_come_back() {
+    let mut bench = Bench::new(Duration::from_millis(60));
+    bench.join(hello(1, 0), 3);
+    for lease in [LeaseState::Suspect, LeaseState::Dead] {
+        assert_eq!(bench.facts(), [Fact::Lease { worker: name(), lease }]);
+    }
+    assert_eq!(bench.heartbeat(1, 1, json!([])).0, 404, "given up: it has to say hello");
+    let (status, answer) = bench.join(hello(1, 0), 4);
+    assert_eq!((status, &answer["generation"]), (200, &json!(4)), "welcomed back");
+}
+
+#[test]
+fn a_bye_is_taken_and_one_of_an_older_session_is_no_news() {
+    let mut bench = Bench::new(PATIENCE);
+    bench.join(hello(2, 0), 3);
+    for session in [Some(1), Some(2), None] {
+        let ticket = bench.ask(|ticket| FromAgent::Bye { ticket, worker: name(), session });
+        assert_eq!(bench.answer(ticket).0, 204);
+    }
+}
+
+#[test]
+fn a_table_has_its_weights_at_once() {
+    let mut bench = Bench::new(PATIENCE);
+    bench.join(hello(1, 0), 3);
+    bench.heartbeat(1, 1, json!([]));
+    let workers = vec![RouteWorker { name: name() }];
+    let table = RoutingTable { version: 9, workers, ..RoutingTable::default() };
+    bench.send(ToManager::Table(Arc::new(table)));
+    match bench.weights.recv_timeout(PATIENCE).expect("weights") {
+        ToLoop::Weights(weights) => {
+            assert_eq!((weights.table_version, weights.by_worker.as_slice()), (9, &[500][..]));
+        }
+        other => panic!("no weights: {other:?}"),
+    }
+}
