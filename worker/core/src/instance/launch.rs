@@ -1,0 +1,57 @@
+//! An instance's scripts as the shell starts them.
+
+use std::time::Duration;
+
+use tucano_common::spec::{Stop, StopSignal};
+
+use super::Instance;
+use crate::effect::{Launch, Priority};
+use crate::environment::{Subject, environment};
+use crate::job::JobRun;
+use crate::settings::Settings;
+
+impl Instance {
+    /// The runtime script.
+    pub(super) fn to_launch(&self, settings: &Settings) -> Option<Launch> {
+        let script = self.spec.scripts()?.runtime.clone();
+        let mut launch = self.launch(self.runtime(), script, settings);
+        launch.address = self.address;
+        launch.stop = self.spec.stop;
+        launch.entry = Some(Box::new(self.entry()));
+        Some(launch)
+    }
+
+    /// The teardown script. Its port is the instance's still, but nothing listens there; it is not
+    /// checked.
+    pub(super) fn to_teardown(&self, settings: &Settings) -> Option<Launch> {
+        let script = self.spec.scripts()?.teardown.clone()?;
+        Some(self.launch(self.teardown(), script, settings))
+    }
+
+    fn launch(&self, job: JobRun, script: String, settings: &Settings) -> Launch {
+        let layout = &settings.layout;
+        let home = layout.instance(self.id);
+        let subject = Subject {
+            service: &self.service,
+            revision: self.revision,
+            instance: Some(self.id),
+            home: &home,
+            address: self.address,
+            env: &self.spec.env,
+        };
+        Launch {
+            job,
+            script,
+            folder: layout.build(&self.build),
+            environment: environment(&subject, settings),
+            data: layout.data(&self.service),
+            logs: layout.instance_logs(self.id),
+            home,
+            address: None,
+            stop: Stop { signal: StopSignal::Kill, drain: Duration::ZERO, grace: Duration::ZERO },
+            priority: Priority::Normal,
+            resources: self.spec.resources,
+            entry: None,
+        }
+    }
+}
