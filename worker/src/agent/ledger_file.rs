@@ -1,0 +1,180 @@
+//! The ledger on disk: written whole beside the old one and put in its place, so that there is
+//! always a whole one.
+//!
+//! What it says is the supervisor's. One that can't be read is set aside under another name, never
+//! written over.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use tucano_common::time::Wall;
+use tucano_worker_core::ledger::{BuildEntry, BuildStepEntry, InstanceEntry, LedgerHead, VERSION};
+use tucano_worker_core::{BuildKey, Ledger, Run};
+
+/// What was found at the start.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// It.
+    Ledger(Box<Ledger>),
+    /// None: this worker is new.
+    Nothing,
+    /// One that can't be read; it was set aside.
+    SetAside(Unreadable),
+}
+
+/// Why a ledger could not be read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    reason: Reason,
+    kept_as: PathBuf,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Damaged(serde_json::Error),
+    Version(u32),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Damaged(error) => write!(f, "the ledger is damaged ({error})")?,
+            Reason::Version(version) => write!(
+                f,
+                "the ledger is of version {version}, of a newer agent than this (version {VERSION})"
+            )?,
+        }
+        write!(f, "; it is kept as {:?}, and rebuilt from what runs", self.kept_as)
+    }
+}
+
+/// Reads it.
+pub(crate) fn load(path: &Path, now: Wall) -> io::Result<Found> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+    };
+    let reason = match serde_json::from_slice::<LedgerHead>(&bytes) {
+        Ok(head) if head.version != VERSION => Reason::Version(head.version),
+        Ok(_) => match serde_json::from_slice(&bytes) {
+            Ok(ledger) => return Ok(Found::Ledger(Box::new(ledger))),
+            Err(error) => Reason::Damaged(error),
+        },
+        Err(error) => Reason::Damaged(error),
+    };
+    let mut kept_as = path.as_os_str().to_owned();
+    kept_as.push(format!(".unread-{}", now.0));
+    let kept_as = PathBuf::from(kept_as);
+    fs::rename(path, &kept_as)?;
+    Ok(Found::SetAside(Unreadable { reason, kept_as }))
+}
+
+/// What a ledger must have said, out of what stands beside the processes that run. `is_built` tells
+/// whether a revision's folder is there.
+pub(crate) fn rebuild(
+    instances: Vec<InstanceEntry>,
+    is_built: impl Fn(&BuildKey) -> bool,
+) -> Ledger {
+    let mut builds: BTreeMap<&BuildKey, BuildEntry> = BTreeMap::new();
+    for entry in &instances {
+        let step =
+            if is_built(&entry.build) { BuildStepEntry::Ready } else { BuildStepEntry::Idle };
+        let (key, spec) = (entry.build.clone(), entry.spec.clone());
+        builds.insert(&entry.build, BuildEntry { key, spec, run: Run(1), step });
+    }
+    let builds = builds.into_values().collect();
+    let (holds, balancer_url, quarantine) = (None, String::new(), Vec::new());
+    Ledger { version: VERSION, holds, balancer_url, instances, builds, quarantine }
+}
+
+/// Writes it; on disk when this returns.
+pub(crate) fn save(path: &Path, ledger: &Ledger) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    let mut writer = BufWriter::with_capacity(16 * 1024, file);
+    serde_json::to_writer(&mut writer, ledger)?;
+    writer.write_all(b"\n")?;
+    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_data()?;
+    fs::rename(&part, path)?;
+    // The new name is on disk only when its folder is.
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tucano_common::wire::worker::Holding;
+
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("tucano-{name}-{}", std::process::id()));
+        let _left_by_an_earlier_run = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    fn ledger(generation: u64) -> Ledger {
+        Ledger {
+            version: VERSION,
+            holds: Some(Holding { cluster: "c".to_owned(), generation }),
+            balancer_url: String::new(),
+            instances: Vec::new(),
+            builds: Vec::new(),
+            quarantine: vec![(20_000, Wall(5))],
+        }
+    }
+
+    #[test]
+    fn what_was_saved_last_is_loaded() {
+        let folder = folder("ledger");
+        let path = folder.join("ledger.json");
+        assert!(matches!(load(&path, Wall(0)), Ok(Found::Nothing)));
+        for generation in [1, 2] {
+            save(&path, &ledger(generation)).unwrap();
+            let Ok(Found::Ledger(found)) = load(&path, Wall(0)) else { panic!("not found") };
+            assert_eq!(*found, ledger(generation));
+        }
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a part was left");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_torn_or_newer_one_is_set_aside_and_said() {
+        let folder = folder("ledger-torn");
+        let path = folder.join("ledger.json");
+        save(&path, &ledger(1)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let newer = String::from_utf8(whole.clone()).unwrap().replace("version\":1", "version\":9");
+        let cases = [
+            (&whole[..whole.len() / 2], "damaged"),
+            (&b""[..], "damaged"),
+            (&b"{\"version\":1}"[..], "damaged"),
+            (newer.as_bytes(), "version 9, of a newer agent"),
+        ];
+        for (n, (bytes, said)) in cases.into_iter().enumerate() {
+            fs::write(&path, bytes).unwrap();
+            let Ok(Found::SetAside(why)) = load(&path, Wall(n as i64)) else { panic!("taken") };
+            assert!(why.to_string().contains(said), "{why}");
+            assert_eq!(fs::read(&why.kept_as).unwrap(), bytes);
+            assert!(!path.exists());
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_gone_is_an_error() {
+        let folder = folder("ledger-gone");
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(save(&folder.join("ledger.json"), &ledger(1)).is_err());
+    }
+}

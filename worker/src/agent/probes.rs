@@ -1,0 +1,98 @@
+//! Health checks, on the loop: an HTTP request or a TCP connect, each on a connection of its own.
+//!
+//! When to check and what a result means is the supervisor's. Nothing is read of an answer but its
+//! status.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use tucano_common::units::format_duration;
+use tucano_net::{AnswerMode, CallError, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
+use tucano_worker_core::{Fact, Probe};
+
+/// The checks that are in progress.
+#[derive(Default)]
+pub(crate) struct Probes {
+    open: BTreeMap<CallId, Probe>,
+}
+
+impl Probes {
+    /// Begins a check.
+    pub(crate) fn start(&mut self, io: &mut Io, probe: Probe) {
+        let timeouts = CallTimeouts {
+            connect: probe.timeout,
+            head: probe.timeout,
+            body_idle: probe.timeout,
+            total: Some(probe.timeout),
+        };
+        let call = match &probe.path {
+            None => io.probe(probe.address, timeouts),
+            Some(path) => {
+                let request = OutRequest::new(Method::Get, path.as_str())
+                    .host(probe.host.as_str())
+                    .header("User-Agent", "tucano-worker (health check)")
+                    .answer(AnswerMode::Stream)
+                    .close();
+                io.call(probe.address, request, timeouts)
+            }
+        };
+        self.open.insert(call, probe);
+    }
+
+    /// Something became of a call; a fact if it was the end of a check.
+    pub(crate) fn on_call(
+        &mut self,
+        io: &mut Io,
+        call: CallId,
+        event: CallEvent<'_>,
+    ) -> Option<Fact> {
+        let probe = self.open.get(&call)?;
+        let result = match event {
+            CallEvent::Connected => Ok(()),
+            CallEvent::Head(head) => {
+                // The rest of the answer may be long: its status was all that is wanted.
+                io.cancel(call);
+                judge(head.status)
+            }
+            CallEvent::Answer(answer) => judge(answer.status),
+            CallEvent::Data(_) | CallEvent::End => return None,
+            CallEvent::Failed(error) => Err(describe(&error, probe)),
+        };
+        let probe = self.open.remove(&call)?;
+        Some(Fact::Probed { id: probe.id, run: probe.run, result })
+    }
+}
+
+fn judge(status: u16) -> Result<(), String> {
+    if (200..400).contains(&status) { Ok(()) } else { Err(format!("status {status}")) }
+}
+
+/// In a few words, as a person would say it.
+fn describe(error: &CallError, probe: &Probe) -> String {
+    match error {
+        CallError::Connect(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+            format!("nothing listens on port {}", probe.address.port())
+        }
+        CallError::Connect(cause) => format!("could not connect: {cause}"),
+        CallError::Timeout(_) => format!("no answer within {}", format_duration(probe.timeout)),
+        CallError::Broken(..) => "the connection was closed without an answer".to_owned(),
+        CallError::BadAnswer(_) | CallError::TooLarge { .. } | CallError::TooManyCalls { .. } => {
+            error.to_string()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_and_redirects_pass() {
+        for (status, passes) in
+            [(199, false), (200, true), (204, true), (302, true), (399, true), (404, false)]
+        {
+            assert_eq!(judge(status).is_ok(), passes, "{status}");
+        }
+        assert_eq!(judge(503), Err("status 503".to_owned()));
+    }
+}

@@ -1,0 +1,13 @@
+//! Measures this machine and its instances, once a heartbeat.
+//!
+//! The collector: what it measures goes to the agent's loop, which is the pusher (it sends the
+//! latest sample with each heartbeat). Nothing is kept here but what the next difference needs;
+//! what the numbers mean is `worker_core::usage`'s.
+
+mod machine;
+mod proc_file;
+mod processes;
+mod sampler;
+
+pub(crate) use machine::capacity;
+pub(crate) use sampler::{Holders, Sample, Targets, spawn};

@@ -1,0 +1,21 @@
+//! What runs services on this worker: holders and what they start, sources, folders, ports, logs.
+
+pub(crate) mod artifact;
+pub(crate) mod artifact_child;
+mod artifact_copy;
+mod artifact_tar;
+mod artifact_unpack;
+pub(crate) mod exec_shim;
+pub(crate) mod folders;
+pub(crate) mod hold;
+pub(crate) mod logs;
+mod orders;
+mod ports;
+mod process;
+mod record;
+mod spawn;
+pub(crate) mod supervisor;
+mod sweep;
+mod sys;
+pub(crate) mod user;
+mod user_files;

@@ -1,0 +1,135 @@
+//! What a holder writes of its job, for the agent of now and for a later one: `running.json` once
+//! the script runs, `exit.json` once all is over.
+//!
+//! Both files are made by the agent before it starts the holder, filled with blanks: where the disk
+//! is full nothing is started, and what was started can always say how it ended.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tucano_common::time::Wall;
+use tucano_worker_core::{End, Started};
+
+/// In a job's folder.
+pub(super) const RUNNING: &str = "running.json";
+/// In a job's folder.
+pub(super) const EXIT: &str = "exit.json";
+/// In a job's folder: the holder's stderr. Who lives has it locked.
+pub(super) const LOCK: &str = "holder.log";
+/// In a job's folder: the ledger's entry.
+pub(super) const ENTRY: &str = "entry.json";
+
+/// Room for either record.
+const RECORD_BYTES: usize = 512;
+
+/// A script that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Running {
+    /// Of which boot its processes are.
+    pub(super) boot_id: String,
+    /// The processes.
+    #[serde(flatten)]
+    pub(super) started: Started,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Exit {
+    /// When its main process ended.
+    pub(super) at: Wall,
+    /// How.
+    #[serde(flatten)]
+    pub(super) how: How,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum How {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It never ran.
+    NotStarted(String),
+}
+
+impl How {
+    /// As the core has it; `Err`: why it never ran.
+    pub(super) fn end(self) -> Result<End, String> {
+        match self {
+            How::Code(code) => Ok(End::Code(code)),
+            How::Signal(signal) => Ok(End::Signal(signal)),
+            How::NotStarted(message) => Err(message),
+        }
+    }
+}
+
+/// What the holder tells the agent through its pipe, one JSON text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    /// The script runs.
+    Started(Started),
+    /// It never will.
+    NotStarted(String),
+}
+
+/// Makes room for a record.
+pub(super) fn reserve(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all_at(&[b' '; RECORD_BYTES], 0)
+}
+
+/// Opens the room, to write into it later.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).open(path)
+}
+
+/// Writes a record at once, into the room that is there.
+pub(super) fn write<T: Serialize>(file: &File, record: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec(record)?;
+    text.resize(text.len().max(RECORD_BYTES), b' ');
+    file.write_all_at(&text, 0)
+}
+
+/// Reads a record; none where it is not written yet.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let bytes = std::fs::read(path).ok()?;
+    serde_json::from_slice(bytes.trim_ascii_end()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tucano_worker_core::Process;
+
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written() {
+        let folder = std::env::temp_dir().join(format!("tucano-record-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(RUNNING);
+        reserve(&path).unwrap();
+        assert_eq!(read::<Running>(&path), None, "blanks are no record");
+        let file = open(&path).unwrap();
+        let process = |pid| Process { pid, start: u64::MAX };
+        let started = Started { holder: process(1), main: process(u32::MAX), at: Wall(5) };
+        let running = Running { boot_id: "b".repeat(36), started };
+        write(&file, &running).unwrap();
+        assert_eq!(read::<Running>(&path), Some(running));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), RECORD_BYTES as u64);
+        let hows = [How::Code(3), How::Signal(9), How::NotStarted("é\n\"".repeat(300))];
+        for how in hows {
+            reserve(&path).unwrap();
+            let exit = Exit { at: Wall(7), how };
+            write(&file, &exit).unwrap();
+            assert_eq!(read::<Exit>(&path), Some(exit));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+}

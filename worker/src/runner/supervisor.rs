@@ -1,0 +1,345 @@
+//! Carries out the supervisor's effects on processes: starts holders, watches them, signals them,
+//! takes up what an earlier agent left. The agent's loop calls it.
+//!
+//! It decides nothing, and waits for nothing but, where a holder was killed, for the kernel to take
+//! what that one left. One descriptor a job tells of its end (the holder's pidfd), another one of
+//! its start (a pipe); the loop watches both and calls [`Runner::on_status`] and
+//! [`Runner::on_exit`] when they turn readable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::FlockOperation;
+use rustix::process::Signal;
+use tucano_common::time::Wall;
+use tucano_worker_core::ledger::InstanceEntry;
+use tucano_worker_core::{
+    End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started, Supervisor,
+};
+
+use super::record::{self, ENTRY, EXIT, Exit, LOCK, RUNNING, Running, Status};
+use super::sweep::{Target, sweep};
+use super::user::RunAs;
+use super::{folders, logs, ports, process, spawn};
+
+/// How long a job that nobody knows may take to be killed, at the agent's start.
+const STRANGER_END: Duration = Duration::from_secs(2);
+
+/// The processes of a worker.
+pub(crate) struct Runner {
+    layout: Layout,
+    run_as: Option<RunAs>,
+    program: PathBuf,
+    boot_id: String,
+    jobs: BTreeMap<JobRun, Held>,
+}
+
+/// A job with a holder.
+struct Held {
+    holder: OwnedFd,
+    started: Option<Started>,
+}
+
+/// What the loop watches of a job.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// Readable once the holder ended: then [`Runner::on_exit`].
+    pub(crate) exit: OwnedFd,
+    /// Readable once the script runs, or could not be started: then [`Runner::on_status`]. None for
+    /// a job that was taken up and is known to run.
+    pub(crate) status: Option<OwnedFd>,
+}
+
+/// What came of [`Runner::start`] and [`Runner::adopt`].
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// There is a holder: watch it, and hand in the fact, if there is one.
+    Watching(Watch, Option<Fact>),
+    /// There is none: hand in the fact.
+    Over(Fact),
+}
+
+impl Runner {
+    /// One without jobs. `program` is what holders are started from: this binary
+    /// (`/proc/self/exe`, so that an upgrade on disk does not mix versions).
+    pub(crate) fn new(layout: Layout, run_as: Option<RunAs>, program: PathBuf) -> Runner {
+        let boot_id = process::boot_id();
+        Runner { layout, run_as, program, boot_id, jobs: BTreeMap::new() }
+    }
+
+    /// [`Effect::Start`](tucano_worker_core::Effect::Start).
+    pub(crate) fn start(&mut self, launch: &Launch) -> Outcome {
+        let job = launch.job.clone();
+        if launch.address.is_some_and(|address| !ports::is_free(address)) {
+            return Outcome::Over(Fact::PortTaken { job });
+        }
+        match self.try_start(launch) {
+            Ok(watch) => Outcome::Watching(watch, None),
+            Err(message) => {
+                let _nothing_of_it_runs = folders::remove(&self.layout.job(&job));
+                Outcome::Over(Fact::StartFailed { job, message })
+            }
+        }
+    }
+
+    fn try_start(&mut self, launch: &Launch) -> Result<Watch, String> {
+        self.forget_runs_before(&launch.job);
+        let lock = self.prepare(launch)?;
+        let holder = spawn::holder(&self.program, &self.layout, launch, self.run_as.as_ref(), lock)
+            .map_err(|error| format!("the worker could not start a process: {error}"))?;
+        let held = Held { holder: holder.signals, started: None };
+        self.jobs.insert(launch.job.clone(), held);
+        Ok(Watch { exit: holder.exit, status: Some(holder.status) })
+    }
+
+    /// The folders that a script needs, and its job's own files.
+    fn prepare(&self, launch: &Launch) -> Result<File, String> {
+        let user = self.run_as.as_ref();
+        let failed = |path: &Path, error: io::Error| {
+            format!("the worker could not make {}: {error}", path.display())
+        };
+        folders::make_for(&launch.home, user).map_err(|error| failed(&launch.home, error))?;
+        folders::make_for(&launch.data, user).map_err(|error| failed(&launch.data, error))?;
+        folders::make_own(&launch.logs).map_err(|error| failed(&launch.logs, error))?;
+        let folder = self.layout.job(&launch.job);
+        folders::make_own(&folder).map_err(|error| failed(&folder, error))?;
+        let lock_path = folder.join(LOCK);
+        let lock = open_lock(&lock_path, true).map_err(|error| failed(&lock_path, error))?;
+        if !try_lock(&lock) {
+            return Err("an earlier process of it has not ended yet".to_owned());
+        }
+        for name in [RUNNING, EXIT] {
+            let path = folder.join(name);
+            record::reserve(&path).map_err(|error| failed(&path, error))?;
+        }
+        if let Some(entry) = &launch.entry {
+            let path = folder.join(ENTRY);
+            write_entry(&path, entry).map_err(|error| failed(&path, error))?;
+        }
+        Ok(lock)
+    }
+
+    /// [`Effect::Adopt`](tucano_worker_core::Effect::Adopt).
+    pub(crate) fn adopt(&mut self, job: &JobRun, known: Option<Started>, now: Wall) -> Outcome {
+        let folder = self.layout.job(job);
+        let running: Option<Running> = record::read(&folder.join(RUNNING));
+        let lock = open_lock(&folder.join(LOCK), false);
+        match lock {
+            Ok(lock) if !try_lock(&lock) => self.adopt_living(job, running),
+            Ok(_) => {
+                let started = self.of_this_boot(running).or(known);
+                Outcome::Over(self.ended(job, started, now))
+            }
+            Err(_) => match known {
+                Some(started) => Outcome::Over(self.ended(job, Some(started), now)),
+                None => Outcome::Over(Fact::NeverStarted { job: job.clone() }),
+            },
+        }
+    }
+
+    fn adopt_living(&mut self, job: &JobRun, running: Option<Running>) -> Outcome {
+        let job = job.clone();
+        let started = self.of_this_boot(running);
+        let opened = started.and_then(|started| {
+            let exit = process::open(started.holder)?;
+            let holder = exit.try_clone().ok()?;
+            Some((started, exit, holder))
+        });
+        let Some((started, exit, holder)) = opened else {
+            return Outcome::Over(Fact::NotYet { job });
+        };
+        self.jobs.insert(job.clone(), Held { holder, started: Some(started) });
+        Outcome::Watching(Watch { exit, status: None }, Some(Fact::Started { job, started }))
+    }
+
+    /// Another boot's processes are gone, whoever has their numbers now.
+    fn of_this_boot(&self, running: Option<Running>) -> Option<Started> {
+        running.filter(|running| running.boot_id == self.boot_id).map(|running| running.started)
+    }
+
+    /// [`Effect::SignalStop`](tucano_worker_core::Effect::SignalStop).
+    pub(crate) fn signal_stop(&self, job: &JobRun) {
+        self.signal(job, Signal::TERM);
+    }
+
+    /// [`Effect::SignalKill`](tucano_worker_core::Effect::SignalKill).
+    pub(crate) fn signal_kill(&self, job: &JobRun) {
+        self.signal(job, Signal::USR1);
+    }
+
+    fn signal(&self, job: &JobRun, signal: Signal) {
+        if let Some(held) = self.jobs.get(job)
+            && let Err(error) = process::signal(&held.holder, signal)
+        {
+            log::warn!("{job}: its holder could not be signalled: {error}");
+        }
+    }
+
+    /// The status pipe turned readable. Unwatch it if a fact came: there will be no other.
+    pub(crate) fn on_status(&mut self, job: &JobRun, pipe: BorrowedFd<'_>) -> Option<Fact> {
+        let mut bytes = [0; 1024];
+        let n = nix::unistd::read(pipe, &mut bytes).ok()?;
+        let text = bytes.get(..n)?.trim_ascii_end();
+        match serde_json::from_slice(text).ok()? {
+            Status::Started(started) => {
+                self.jobs.get_mut(job)?.started = Some(started);
+                Some(Fact::Started { job: job.clone(), started })
+            }
+            // The holder ends now, and its record says the same.
+            Status::NotStarted(_) => None,
+        }
+    }
+
+    /// The holder's pidfd turned readable: reaps it, reads how the job ended, and sweeps what the
+    /// holder could not. Always the last fact of a job (`Ended`, or `StartFailed`): unwatch both
+    /// descriptors.
+    pub(crate) fn on_exit(&mut self, job: &JobRun, now: Wall) -> Fact {
+        let held = self.jobs.remove(job);
+        if let Some(held) = &held {
+            process::reap(&held.holder);
+        }
+        let running = self.of_this_boot(record::read(&self.layout.job(job).join(RUNNING)));
+        self.ended(job, held.and_then(|held| held.started).or(running), now)
+    }
+
+    /// How a job ended whose holder is gone.
+    fn ended(&self, job: &JobRun, started: Option<Started>, now: Wall) -> Fact {
+        let folder = self.layout.job(job);
+        let job = job.clone();
+        let since = started.map_or(Wall(0), |started| started.at);
+        let exit: Option<Exit> = record::read(&folder.join(EXIT));
+        let (end, at) = match exit.map(|exit| (exit.how.end(), exit.at)) {
+            Some((Err(message), _)) => return Fact::StartFailed { job, message },
+            Some((Ok(end), at)) => (end, at),
+            None => {
+                let main = started.map(|started| started.main);
+                self.sweep(&job, main);
+                (End::Unknown, now)
+            }
+        };
+        let output_tail = logs::output_tail(&self.logs_of(&job.job), since);
+        Fact::Ended { job, ending: Ending { end, at, output_tail } }
+    }
+
+    fn sweep(&self, job: &JobRun, main: Option<Process>) {
+        let home = self.home_of(&job.job);
+        if !sweep(&Target::Job { home: &home, main }) {
+            log::warn!("{job}: what its holder left could not be ended");
+        }
+    }
+
+    fn home_of(&self, job: &Job) -> PathBuf {
+        match job {
+            Job::Build(key) => self.layout.build_home(key),
+            Job::Runtime(id) | Job::Teardown(id) => self.layout.instance(*id),
+        }
+    }
+
+    fn logs_of(&self, job: &Job) -> PathBuf {
+        match job {
+            Job::Build(key) => self.layout.build_logs(key),
+            Job::Runtime(id) | Job::Teardown(id) => self.layout.instance_logs(*id),
+        }
+    }
+
+    /// The files of the same job's earlier runs, which are over.
+    fn forget_runs_before(&self, job: &JobRun) {
+        for (found, folder) in self.found_jobs() {
+            if found.job == job.job && found.run < job.run {
+                let _left_for_the_next_start = folders::remove(&folder);
+            }
+        }
+    }
+
+    /// Removes the files of all runs of an instance's or a build's jobs: with
+    /// [`Effect::Remove`](tucano_worker_core::Effect::Remove).
+    pub(crate) fn forget_jobs(&self, is_gone: impl Fn(&Job) -> bool) {
+        for (found, folder) in self.found_jobs() {
+            if is_gone(&found.job) && !self.jobs.contains_key(&found) {
+                let _left_for_the_next_agent = folders::remove(&folder);
+            }
+        }
+    }
+
+    fn found_jobs(&self) -> Vec<(JobRun, PathBuf)> {
+        let Ok(entries) = fs::read_dir(self.layout.jobs()) else { return Vec::new() };
+        let jobs = entries.flatten().filter_map(|entry| {
+            let job = JobRun::parse(entry.file_name().to_str()?)?;
+            Some((job, entry.path()))
+        });
+        jobs.collect()
+    }
+
+    /// At the agent's start, before anything is driven: ends every job that it finds and nobody
+    /// knows, and every process that bears the mark of such a one; then removes what folders of
+    /// theirs are left.
+    pub(crate) fn end_strangers(&self, supervisor: &Supervisor) {
+        let known = supervisor.jobs();
+        self.end_unknown_jobs(&known);
+        let homes: BTreeSet<String> =
+            known.iter().map(|job| self.home_of(&job.job).to_string_lossy().into_owned()).collect();
+        let (instances, builds) = (self.layout.instances(), self.layout.builds());
+        let gone = sweep(&Target::Strangers { below: [&instances, &builds], known: &homes });
+        if !gone {
+            log::warn!("processes of earlier instances could not be ended");
+        }
+        for (job, folder) in self.found_jobs() {
+            if !known.contains(&job) {
+                let _left_for_the_next_agent = folders::remove(&folder);
+            }
+        }
+        folders::remove_strangers(&self.layout, &supervisor.folders());
+    }
+
+    fn end_unknown_jobs(&self, known: &[JobRun]) {
+        for (job, folder) in self.found_jobs() {
+            if known.contains(&job) {
+                continue;
+            }
+            let running: Option<Running> = record::read(&folder.join(RUNNING));
+            let holder = self.of_this_boot(running).and_then(|it| process::open(it.holder));
+            let lives = open_lock(&folder.join(LOCK), false).is_ok_and(|lock| !try_lock(&lock));
+            if let Some(holder) = holder.filter(|_| lives) {
+                log::warn!("{job}: nobody knows it any more; it is ended");
+                let _gone_meanwhile = process::signal(&holder, Signal::USR1);
+                if !process::wait(&holder, STRANGER_END) {
+                    let _gone_meanwhile = process::signal(&holder, Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// The entries that stand beside the jobs' files: what a lost ledger is rebuilt from. The
+    /// newest run of each instance counts.
+    pub(crate) fn found_entries(&self) -> Vec<InstanceEntry> {
+        let mut newest: BTreeMap<Job, InstanceEntry> = BTreeMap::new();
+        for (job, folder) in self.found_jobs() {
+            let Some(entry) = record::read::<InstanceEntry>(&folder.join(ENTRY)) else { continue };
+            let known = newest.get(&job.job);
+            if job.run == entry.run && known.is_none_or(|known| known.run < entry.run) {
+                newest.insert(job.job, entry);
+            }
+        }
+        newest.into_values().collect()
+    }
+}
+
+fn open_lock(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().append(true).create(create).mode(0o600).open(path)
+}
+
+/// A holder has its lock from before it is started until its end, by the descriptor that it
+/// inherits.
+fn try_lock(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+fn write_entry(path: &Path, entry: &InstanceEntry) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    record::write(&file, entry)
+}

@@ -1,0 +1,65 @@
+//! The system calls that no safe wrapper has: dispositions of signals, descriptors by number, the
+//! priority of I/O. Called by the holder and the shim, each of which has one thread.
+#![expect(unsafe_code, reason = "each block stands alone and says why it is sound")]
+
+use std::io;
+
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow};
+
+/// Standard descriptors; everything from here on was opened by somebody else.
+const FIRST_FOREIGN: u32 = 3;
+
+/// The kernel's, numbered from 1.
+const SIGNALS: libc::c_long = 64;
+/// A bit for each.
+const SIGSET_BYTES: libc::c_long = SIGNALS / 8;
+
+/// Every descriptor but the standard ones closes at the next execve.
+pub(super) fn close_others_at_exec() {
+    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
+    // SAFETY: it changes a flag of descriptors and closes none now, so no owner is harmed.
+    let result = unsafe { libc::close_range(FIRST_FOREIGN, libc::c_uint::MAX, flags) };
+    if result == 0 {
+        return;
+    }
+    // Before Linux 5.11: one by one.
+    let Ok(folder) = std::fs::read_dir("/proc/self/fd") else { return };
+    for entry in folder.flatten() {
+        let name = entry.file_name();
+        let Some(fd) = name.to_str().and_then(|name| name.parse::<libc::c_int>().ok()) else {
+            continue;
+        };
+        if u32::try_from(fd).is_ok_and(|fd| fd >= FIRST_FOREIGN) {
+            // SAFETY: as above; a number that is closed meanwhile is an error that changes nothing.
+            let _closed_meanwhile = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+    }
+}
+
+/// Every signal as a fresh process has it: default disposition, none blocked.
+pub(super) fn reset_signals() -> io::Result<()> {
+    // The kernel's own call: libc keeps two of the real-time signals to itself, and whoever started
+    // the agent may have left them ignored. SIGKILL and SIGSTOP can't be changed: an error.
+    let default = [0u64; 8];
+    for signal in 1..=SIGNALS {
+        let none = std::ptr::null_mut::<u64>();
+        // SAFETY: all zeroes are the default disposition, with no code of ours, no flags and an
+        // empty mask; the buffer is larger than the kernel's structure on every architecture.
+        let _two_are_fixed = unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, SIGSET_BYTES)
+        };
+    }
+    nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+    Ok(())
+}
+
+/// The idle class of I/O: its requests wait while anybody else has one. Not every disk's scheduler
+/// knows it.
+pub(super) fn idle_io() {
+    const IOPRIO_WHO_PROCESS: libc::c_long = 1;
+    const IOPRIO_CLASS_IDLE: libc::c_long = 3 << 13;
+    // SAFETY: it takes numbers only; 0 is the calling process.
+    let _best_effort =
+        unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE) };
+}

@@ -1,0 +1,230 @@
+//! An agent in a folder of its own, and what it says of its instances.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+/// Nothing here takes so long unless something is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// The one instance of these tests.
+pub(crate) const ID: &str = "0000000000001";
+
+/// A worker: its folder, and its agent while there is one.
+pub(crate) struct Worker {
+    root: PathBuf,
+    agent: Option<(Child, SocketAddr)>,
+    generation: u64,
+}
+
+impl Worker {
+    pub(crate) fn new() -> Worker {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tucano-agent-{}-{number}", std::process::id());
+        let root = std::env::temp_dir().join(name);
+        fs::create_dir_all(&root).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut worker = Worker { root, agent: None, generation: 0 };
+        worker.start();
+        worker
+    }
+
+    /// Starts the agent.
+    pub(crate) fn start(&mut self) {
+        let own = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_tucano-worker"))
+            .args(["--controller", "http://127.0.0.1:1", "--name", "w"])
+            .args(["--listen", "127.0.0.1:0", "--run-as", &own.name])
+            .arg("--data-dir")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            let line = line.unwrap();
+            let rest = line.split_once("API on ")?.1.to_owned();
+            rest.split_once(',')?.0.parse().ok()
+        });
+        // What it says further on is read, so that it never waits for it.
+        std::thread::spawn(move || lines.for_each(drop));
+        self.agent = Some((agent, address.unwrap()));
+    }
+
+    /// SIGKILL to the agent.
+    pub(crate) fn kill_agent(&mut self) {
+        let (mut agent, _) = self.agent.take().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
+    /// Gives it the instance, or a change of it.
+    pub(crate) fn push(&mut self, desired: &str, scripts: &Value) {
+        self.push_spec(desired, &json!({"expose_port": 80}), scripts);
+    }
+
+    /// The same with a port that the service insists on.
+    pub(crate) fn push_fixed(&mut self, port: u16, scripts: &Value) {
+        self.push_spec("run", &json!({"expose_port": 80, "fixed_port": port}), scripts);
+    }
+
+    fn push_spec(&mut self, desired: &str, network: &Value, scripts: &Value) {
+        self.generation += 1;
+        let spec = json!({
+            "name": "web", "network": network, "scripts": scripts,
+            "restart": {"backoff": "1s", "backoff_max": "1s"},
+        });
+        let assignment = json!({
+            "id": ID, "generation": self.generation, "service": "web", "revision": 1,
+            "desired": desired, "restart_nonce": 0, "spec": spec,
+        });
+        let push = json!({
+            "cluster": "c", "generation": self.generation,
+            "previous_generation": self.generation - 1, "assignment": assignment,
+        });
+        let (status, body) =
+            self.request("PUT", &format!("/v1/instances/{ID}"), push.to_string().as_str());
+        assert!(status < 300, "{status} {body}");
+    }
+
+    /// What it says of the instance; null where it has none.
+    pub(crate) fn report(&self) -> Value {
+        let (status, body) = self.request("GET", "/v1/instances", "");
+        assert_eq!(status, 200, "{body}");
+        let reports: Value = serde_json::from_str(&body).unwrap();
+        reports[0].clone()
+    }
+
+    /// Waits for a report.
+    pub(crate) fn wait_for(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let mut last = Value::Null;
+        eventually(what, || {
+            last = self.report();
+            holds(&last)
+        });
+        last
+    }
+
+    /// Waits until its script wrote a line.
+    pub(crate) fn wait_for_line(&self, line: &str) {
+        let log = self.data().join("logs").join(ID).join("current.log");
+        eventually(line, || {
+            let text = fs::read_to_string(&log).unwrap_or_default();
+            text.lines().any(|it| it.ends_with(&format!(" F {line}")))
+        });
+    }
+
+    /// The processes of its instances: with the mark of this data folder.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        let mark = format!("TUCANO_INSTANCE_DIR={}", self.data().display());
+        let marked = |pid: &i32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()))
+        };
+        numbers("/proc").into_iter().filter(marked).collect()
+    }
+
+    /// What is under a folder of its data folder.
+    pub(crate) fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.data().join(folder)).unwrap();
+        entries.map(|it| it.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// The holder of the instance's first run.
+    pub(crate) fn holder(&self) -> i32 {
+        let running = self.job().join("running.json");
+        let running: Value = serde_json::from_slice(&fs::read(running).unwrap()).unwrap();
+        i32::try_from(running["holder"]["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    /// The files of the instance's current run.
+    pub(crate) fn job(&self) -> PathBuf {
+        let jobs = self.data().join("state/jobs");
+        let names = self.names("state/jobs");
+        jobs.join(names.iter().find(|name| name.starts_with("runtime.")).unwrap())
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let address = self.agent.as_ref().unwrap().1;
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), body.to_owned())
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some((mut agent, _)) = self.agent.take() {
+            let _gone_already = agent.kill();
+            let _reaped = agent.wait();
+        }
+        // Holders first: they would write into the folder.
+        for pid in self.processes() {
+            let parent = parent_of(pid);
+            for pid in [parent, Some(pid)].into_iter().flatten().filter(|pid| is_ours(*pid)) {
+                signal(pid, Signal::SIGKILL);
+            }
+        }
+        let _left_to_be_looked_at = fs::remove_dir_all(&self.root);
+    }
+}
+
+/// A process of these tests: a holder, or what one started.
+fn is_ours(pid: i32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let contains = |bytes: &[u8], text: &str| String::from_utf8_lossy(bytes).contains(text);
+    contains(&command, "tucano-agent-") || contains(&environment, "tucano-agent-")
+}
+
+pub(crate) fn parent_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    let _gone_already = kill(Pid::from_raw(pid), signal);
+}
+
+pub(crate) fn is_alive(pid: i32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn numbers(folder: &str) -> Vec<i32> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Waits until something holds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
