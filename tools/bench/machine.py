@@ -1,0 +1,119 @@
+"""What the bench needs of the machine: cores, CPU time and memory of processes, free ports.
+
+Linux only. CPU time is read in nanoseconds from schedstat of every thread (the kernel's own count of
+time on a core, user and system), because ticks of 10 ms are too coarse for short rounds.
+"""
+
+import glob
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+
+def cores():
+    """(the core of the proxy under test, the core of everything else)."""
+    usable = sorted(os.sched_getaffinity(0))
+    if len(usable) < 2:
+        raise SystemExit("bench: two cores are needed, one for the proxy and one for the load")
+    return usable[0], usable[-1]
+
+
+def raise_nofile():
+    """Takes as many descriptors as the machine gives; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def tool(name, package):
+    """The path of a program, or the command that installs it."""
+    places = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/sbin"
+    found = shutil.which(name, path=places)
+    if not found:
+        raise SystemExit(f"bench: {name} is missing: apt-get install {package}")
+    return found
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def wait_port(port, process, seconds=15):
+    """Waits until something listens there; fails if `process` ends first."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"bench: {process.args[0]} ended with code {process.returncode}")
+        with socket.socket() as sock:
+            sock.settimeout(0.5)
+            if sock.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise SystemExit(f"bench: nothing listens on port {port} after {seconds} s")
+
+
+def start(argv, core, log):
+    """Starts a program on one core, its output in a file."""
+    with open(log, "ab") as out:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    os.sched_setaffinity(process.pid, {core})
+    return process
+
+
+def stop(process):
+    """Ends a program by its pid, kindly first."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def family(pid):
+    """A process and its children, by pid."""
+    found = [pid]
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        try:
+            with open(path) as file:
+                for child in file.read().split():
+                    found += family(int(child))
+        except OSError:
+            pass
+    return found
+
+
+def cpu_ns(pid):
+    """Nanoseconds on a core so far, of all threads of a process and its children."""
+    total = 0
+    for each in family(pid):
+        for path in glob.glob(f"/proc/{each}/task/*/schedstat"):
+            try:
+                with open(path) as file:
+                    total += int(file.read().split()[0])
+            except OSError:
+                pass
+    return total
+
+
+def memory_kib(pid):
+    """(resident, private and dirty) memory of a process and its children in KiB."""
+    sums = {"Rss:": 0, "Private_Dirty:": 0}
+    for each in family(pid):
+        try:
+            with open(f"/proc/{each}/smaps_rollup") as file:
+                for line in file:
+                    key = line.split()[0]
+                    if key in sums:
+                        sums[key] += int(line.split()[1])
+        except OSError:
+            pass
+    return sums["Rss:"], sums["Private_Dirty:"]
