@@ -1,0 +1,15 @@
+//! What the end-to-end tests stand on: a cluster of the real binaries in a folder of its own
+//! ([`Lab`]), requests to its API and through its balancer, and waiting with a deadline.
+//!
+//! A test that panics leaves no process, port or file behind; what the daemons printed is shown.
+
+#![deny(unsafe_code)]
+
+mod lab;
+mod puppet;
+mod raw;
+pub mod specs;
+
+pub use lab::{Lab, MINUTE, SOON};
+pub use puppet::Puppet;
+pub use raw::{Raw, raw};

@@ -1,0 +1,21 @@
+//! End to end: the real binaries, several workers on loopback, services that nobody here wrote.
+//!
+//! Every test has a cluster of its own and leaves nothing behind. The binaries are the ones in this
+//! build's folder: `make test` builds them first.
+
+#![deny(unsafe_code)]
+
+mod balancer;
+mod client;
+mod delete;
+mod deploy;
+mod failures;
+mod flags;
+mod install;
+mod load;
+mod logs;
+mod measured;
+mod restarts;
+mod scripts;
+mod security;
+mod specs;
