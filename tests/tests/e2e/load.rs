@@ -20,13 +20,18 @@ fn plan(lab: &Lab) -> Plan {
     plan
 }
 
-/// Sends them while `during` happens; gives what was counted.
+/// Sends them while `during` happens, and on until there were enough to tell (what happens may be
+/// over in a blink); gives what was counted.
 fn under_load(lab: &Lab, during: impl FnOnce()) -> Report {
+    let enough = sum(lab, metrics::HTTP_ACCEPTED) + 100.0;
     let plan = plan(lab);
     let stop = Stop::default();
     let of_thread = stop.clone();
     let load = thread::spawn(move || run(&plan, &of_thread).expect("the generator runs"));
     during();
+    lab.until("a hundred requests", MINUTE, || {
+        (sum(lab, metrics::HTTP_ACCEPTED) >= enough).then_some(())
+    });
     stop.stop();
     load.join().expect("the generator ends")
 }

@@ -1,5 +1,5 @@
-//! Many clients and instances that do the worst they can, all at once: nothing panics, nobody gets another's
-//! bytes, the ledger adds up, and everything is given back.
+//! Many clients and instances that do the worst they can, all at once: nothing panics, nobody gets
+//! another's bytes, the ledger adds up, and everything is given back.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
