@@ -450,6 +450,10 @@ pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Another agent has this one's name: it is tried again so seldom.
 pub const LINK_REFUSED_RETRY: Duration = Duration::from_secs(10);
+/// The new binary of an upgrade in place says its version within this, also from a slow card.
+pub const UPGRADE_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+/// See [`UPGRADE_CHECK_TIMEOUT`]: a name and a number.
+pub const VERSION_LINE_BYTES_MAX: u64 = 256;
 /// Notices that wait for the controller; the oldest go first.
 pub const NOTICES_MAX: usize = 256;
 /// All assignments of a worker in one answer: [`WORKER_INSTANCES_MAX`] large specs would not fit

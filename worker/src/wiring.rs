@@ -33,12 +33,13 @@ use tucano_net::{HttpConfig, HttpLoop, SendError, Sender};
 use tucano_worker_core::{Layout, Settings, Supervisor};
 
 use crate::agent::{
-    Agent, Fetcher, Found, Guard, Hands, Inner, Introduction, Link, Msg, load, rebuild,
+    Agent, Fetcher, Found, Guard, Hands, Inner, Introduction, Link, Msg, Restart, load, rebuild,
 };
 use crate::config::Config;
 use crate::data_folder::{self, FolderError};
 use crate::monitor::{self, Targets};
 use crate::runner::artifact::{ArtifactError, Artifacts};
+use crate::runner::reap_ended;
 use crate::runner::supervisor::Runner;
 use crate::runner::user::{self, RunAs, UserError};
 
@@ -94,8 +95,11 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Runs the agent until a signal ends it.
+/// Runs the agent until a signal ends it, or makes this process into its successor.
 pub(crate) fn run(config: Config) -> Result<(), StartError> {
+    let restart = Restart::of_process()
+        .map_err(|error| StartError::System("its own program is not known", error))?;
+    reap_ended();
     let run_as = user::resolve(config.run_as.as_deref()).map_err(StartError::User)?;
     let layout = Layout::new(&config.data_dir);
     data_folder::make(&layout, run_as.as_ref()).map_err(StartError::Folder)?;
@@ -106,9 +110,12 @@ pub(crate) fn run(config: Config) -> Result<(), StartError> {
     data_folder::warn_if_unreachable(&config.data_dir, run_as.as_ref());
     raise_descriptor_limit();
     let runner = Runner::new(layout.clone(), run_as.clone(), PathBuf::from("/proc/self/exe"));
-    let parts = Parts { config, layout, run_as, runner };
+    let parts = Parts { config, layout, run_as, runner, restart };
     let (mut http, mut agent) = parts.assemble(listener, signals.into_fd())?;
-    http.run(&mut agent).map_err(|error| StartError::System("the event loop broke", error))
+    http.run(&mut agent).map_err(|error| StartError::System("the event loop broke", error))?;
+    let Some(successor) = agent.successor() else { return Ok(()) };
+    let Err(error) = successor.become_it();
+    Err(StartError::System("its successor could not be started", error))
 }
 
 /// What the agent is made of.
@@ -117,6 +124,7 @@ pub(crate) struct Parts {
     pub(crate) layout: Layout,
     pub(crate) run_as: Option<RunAs>,
     pub(crate) runner: Runner,
+    pub(crate) restart: Restart,
 }
 
 impl Parts {
@@ -153,7 +161,9 @@ impl Parts {
         let hands = Hands::new(self.runner, fetcher, &inbox);
         let hands = hands.map_err(system("a thread can't be started"))?;
         let (signals, state) = (Some(signals), Inner::default());
-        let agent = Agent { supervisor, hands, link, guard, targets, inbox, signals, state };
+        let restart = self.restart;
+        let agent =
+            Agent { supervisor, hands, link, guard, targets, inbox, signals, restart, state };
         Ok((http, agent))
     }
 

@@ -21,6 +21,7 @@ mod logs;
 mod metrics;
 mod probes;
 mod sweep;
+mod upgrade;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -48,6 +49,8 @@ pub(crate) use ledger_file::{Found, load, rebuild};
 pub(crate) use link::Link;
 use link::Need;
 use logs::Logs;
+pub(crate) use upgrade::Restart;
+use upgrade::Upgrade;
 
 use crate::monitor::{Holders, Sample, Targets};
 
@@ -63,6 +66,8 @@ pub(crate) enum Msg {
     Done(Helper, Option<Box<Fact>>),
     /// The controller's name was looked up.
     Resolved(std::io::Result<Vec<SocketAddr>>),
+    /// The binary of an upgrade was asked for its version.
+    Checked(Result<String, String>),
 }
 
 /// The agent.
@@ -75,6 +80,7 @@ pub(crate) struct Agent {
     pub(crate) inbox: Sender<Msg>,
     /// The signalfd, until the loop watches it.
     pub(crate) signals: Option<std::os::fd::OwnedFd>,
+    pub(crate) restart: Restart,
     pub(crate) state: Inner,
 }
 
@@ -91,6 +97,7 @@ pub(crate) struct Inner {
     sentenced: Vec<(ConnId, Mono, Response)>,
     logs: Logs,
     logs_swept: Option<Mono>,
+    upgrade: Upgrade,
 }
 
 impl App for Agent {
@@ -184,6 +191,7 @@ impl App for Agent {
                 self.hands.done(helper, fact.map(|fact| *fact), io, &mut self.supervisor);
             }
             Msg::Resolved(found) => self.link.resolved(found, self.supervisor.holds(), now),
+            Msg::Checked(said) => self.checked(io, said),
         }
     }
 
@@ -223,7 +231,8 @@ impl Agent {
                     log::info!("{signal}: ending; instances are left running");
                     io.stop();
                 }
-                _ => log::info!("{signal}: ignored; settings are read at the start"),
+                Signal::SIGHUP => self.begin_upgrade(),
+                _ => log::info!("{signal}: ignored"),
             }
         }
     }

@@ -66,7 +66,8 @@ impl Running {
             let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
             let runner = Runner::new(layout.clone(), None, PathBuf::from("/bin/false"));
-            let parts = Parts { config: *config, layout, run_as: None, runner };
+            let restart = Restart::of_process().unwrap();
+            let parts = Parts { config: *config, layout, run_as: None, runner, restart };
             let (mut http, mut agent) =
                 parts.assemble(listener, OwnedFd::from(signals_end)).unwrap();
             http.run(&mut agent).unwrap();

@@ -19,3 +19,5 @@ mod sweep;
 mod sys;
 pub(crate) mod user;
 mod user_files;
+
+pub(crate) use process::{ends_within, reap_ended};

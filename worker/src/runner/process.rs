@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Child;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -82,6 +83,19 @@ pub(super) fn wait(pidfd: impl AsFd, at_most: Duration) -> bool {
 pub(super) fn reap(pidfd: impl AsFd) {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let _no_child_of_ours = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options);
+}
+
+/// Waits for a child that was not waited for yet; whether it ended in time. It is to be reaped
+/// still.
+pub(crate) fn ends_within(child: &Child, at_most: Duration) -> bool {
+    open_number(child.id()).is_ok_and(|pidfd| wait(pidfd, at_most))
+}
+
+/// Takes the remains of every child that has ended: at the start of an agent that was another one
+/// before (`SIGHUP`), whose children are its own. How they ended is in their records.
+pub(crate) fn reap_ended() {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    while let Ok(Some(_)) = rustix::process::waitid(WaitId::All, options) {}
 }
 
 /// Every process's number.

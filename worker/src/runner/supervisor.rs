@@ -133,6 +133,10 @@ impl Runner {
             Ok(lock) if !try_lock(&lock) => self.adopt_living(job, running),
             Ok(_) => {
                 let started = self.of_this_boot(running).or(known);
+                // A child still, where this process was another agent before.
+                if let Some(holder) = started.and_then(|started| process::open(started.holder)) {
+                    process::reap(&holder);
+                }
                 Outcome::Over(self.ended(job, started, now))
             }
             Err(_) => match known {

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -21,11 +22,18 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 /// The one instance of these tests.
 pub(crate) const ID: &str = "0000000000001";
 
+/// A running agent. It tells its address anew where it became another one.
+struct Agent {
+    child: Child,
+    address: Arc<Mutex<SocketAddr>>,
+}
+
 /// A worker: its folder, and its agent while there is one.
 pub(crate) struct Worker {
     root: PathBuf,
-    agent: Option<(Child, SocketAddr)>,
+    agent: Option<Agent>,
     generation: u64,
+    said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Worker {
@@ -35,7 +43,8 @@ impl Worker {
         let root = std::env::temp_dir().join(name);
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut worker = Worker { root, agent: None, generation: 0 };
+        let mut worker = Worker { root, agent: None, generation: 0, said: Arc::default() };
+        worker.install();
         worker.start();
         worker
     }
@@ -43,7 +52,7 @@ impl Worker {
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
         let own = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
-        let mut agent = Command::new(env!("CARGO_BIN_EXE_tucano-worker"))
+        let mut child = Command::new(self.program())
             .args(["--controller", "http://127.0.0.1:1", "--name", "w"])
             .args(["--listen", "127.0.0.1:0", "--run-as", &own.name])
             .arg("--data-dir")
@@ -52,20 +61,50 @@ impl Worker {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut lines = BufReader::new(agent.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| {
-            let line = line.unwrap();
-            let rest = line.split_once("API on ")?.1.to_owned();
-            rest.split_once(',')?.0.parse().ok()
-        });
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.find_map(|line| told_address(&line.unwrap())).unwrap();
+        let address = Arc::new(Mutex::new(address));
+        let (told, said) = (Arc::clone(&address), Arc::clone(&self.said));
         // What it says further on is read, so that it never waits for it.
-        std::thread::spawn(move || lines.for_each(drop));
-        self.agent = Some((agent, address.unwrap()));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                if let Some(address) = told_address(&line) {
+                    *told.lock().unwrap() = address;
+                }
+                said.lock().unwrap().push(line);
+            }
+        });
+        self.agent = Some(Agent { child, address });
+    }
+
+    /// The binary that its agents are started from: a copy of its own, to be replaced.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.root.join("tucano-worker")
+    }
+
+    /// Puts a new copy of the binary in the old one's place, as an upgrade does.
+    pub(crate) fn install(&self) {
+        let part = self.root.join("tucano-worker.part");
+        // By a process of its own: written by this one, it would be open for writing in whatever
+        // another test forks meanwhile, and could not be executed.
+        let binary = env!("CARGO_BIN_EXE_tucano-worker");
+        assert!(Command::new("cp").arg(binary).arg(&part).status().unwrap().success());
+        fs::rename(part, self.program()).unwrap();
+    }
+
+    /// The agent's process.
+    pub(crate) fn agent(&self) -> i32 {
+        i32::try_from(self.agent.as_ref().unwrap().child.id()).unwrap()
+    }
+
+    /// Whether the agents said something in their logs.
+    pub(crate) fn said(&self, text: &str) -> bool {
+        self.said.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
     /// SIGKILL to the agent.
     pub(crate) fn kill_agent(&mut self) {
-        let (mut agent, _) = self.agent.take().unwrap();
+        let mut agent = self.agent.take().unwrap().child;
         agent.kill().unwrap();
         agent.wait().unwrap();
     }
@@ -161,7 +200,7 @@ impl Worker {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let address = self.agent.as_ref().unwrap().1;
+        let address = *self.agent.as_ref().unwrap().address.lock().unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let request = format!(
@@ -179,9 +218,9 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if let Some((mut agent, _)) = self.agent.take() {
-            let _gone_already = agent.kill();
-            let _reaped = agent.wait();
+        if let Some(mut agent) = self.agent.take() {
+            let _gone_already = agent.child.kill();
+            let _reaped = agent.child.wait();
         }
         // Holders first: they would write into the folder.
         for pid in self.processes() {
@@ -192,6 +231,11 @@ impl Drop for Worker {
         }
         let _left_to_be_looked_at = fs::remove_dir_all(&self.root);
     }
+}
+
+/// The address of its API, where this line tells it.
+fn told_address(line: &str) -> Option<SocketAddr> {
+    line.split_once("API on ")?.1.split_once(',')?.0.parse().ok()
 }
 
 /// A process of these tests: a holder, or what one started.
@@ -209,6 +253,11 @@ pub(crate) fn parent_of(pid: i32) -> Option<i32> {
 
 pub(crate) fn signal(pid: i32, signal: Signal) {
     let _gone_already = kill(Pid::from_raw(pid), signal);
+}
+
+pub(crate) fn is_zombie(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
 }
 
 pub(crate) fn is_alive(pid: i32) -> bool {

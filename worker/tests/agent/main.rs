@@ -6,3 +6,4 @@
 mod adoption;
 mod bench;
 mod ends;
+mod upgrade;
