@@ -55,6 +55,8 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<File>) {
                 walk(&entry.path(), &path, found);
             }
         } else if kind.is_file()
+            // In a worktree it is a file that names the repository's folder.
+            && name != ".git"
             && let Ok(text) = fs::read_to_string(entry.path())
         {
             found.push(File { path, text });
