@@ -454,6 +454,10 @@ pub const LINK_REFUSED_RETRY: Duration = Duration::from_secs(10);
 pub const UPGRADE_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// See [`UPGRADE_CHECK_TIMEOUT`]: a name and a number.
 pub const VERSION_LINE_BYTES_MAX: u64 = 256;
+/// One message to `NOTIFY_SOCKET`; sd_notify(3) sends a few lines.
+pub const NOTIFY_MESSAGE_BYTES_MAX: usize = 4096;
+/// What is kept of a script's `STATUS=`: it fits the room of its record, however it is escaped.
+pub const NOTIFY_STATUS_CHARS_MAX: usize = 100;
 /// Notices that wait for the controller; the oldest go first.
 pub const NOTICES_MAX: usize = 256;
 /// All assignments of a worker in one answer: [`WORKER_INSTANCES_MAX`] large specs would not fit

@@ -137,8 +137,8 @@ pub struct Network {
 /// How a worker learns that an instance is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// `GET` this and want 2xx or 3xx; without it, a TCP connect.
-    pub path: Option<String>,
+    /// What is asked.
+    pub probe: HealthProbe,
     /// Between two checks of a running instance.
     pub interval: Duration,
     /// Of one check.
@@ -149,6 +149,17 @@ pub struct HealthCheck {
     pub unhealthy_after: u32,
     /// From the process's start to its first pass; later counts as a failed start.
     pub start_timeout: Duration,
+}
+
+/// What a check is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HealthProbe {
+    /// A TCP connect.
+    Connect,
+    /// `GET` this path and want 2xx or 3xx.
+    Get(String),
+    /// Nothing is asked: the process says `READY=1` to `$NOTIFY_SOCKET` (sd_notify(3)).
+    Notify,
 }
 
 /// Limits of each instance; placement counts them.

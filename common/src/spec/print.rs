@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{EnvValue, HealthCheck, Network, Placement, Resources, Restart, Scripts, Source, Spec};
-use super::{Stop, Update, Workload};
+use super::{
+    EnvValue, HealthCheck, HealthProbe, Network, Placement, Resources, Restart, Scripts, Source,
+    Spec, Stop, Update, Workload,
+};
 use crate::units::{format_duration, format_size};
 
 impl Serialize for Spec {
@@ -93,7 +95,11 @@ impl Serialize for Network {
 impl Serialize for HealthCheck {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
-        optional(&mut map, "path", self.path.as_ref())?;
+        match &self.probe {
+            HealthProbe::Connect => {}
+            HealthProbe::Get(path) => map.serialize_entry("path", path)?,
+            HealthProbe::Notify => map.serialize_entry("notify", &true)?,
+        }
         map.serialize_entry("interval", &Span(self.interval))?;
         map.serialize_entry("timeout", &Span(self.timeout))?;
         map.serialize_entry("healthy_after", &self.healthy_after)?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::reader::{Faults, Object, text};
 use super::{
-    EnvValue, HealthCheck, Network, Placement, Resources, Restart, RestartPolicy, Stop, StopSignal,
-    Update,
+    EnvValue, HealthCheck, HealthProbe, Network, Placement, Resources, Restart, RestartPolicy,
+    Stop, StopSignal, Update,
 };
 use crate::limits::{CONCURRENCY_MAX, ENV_BYTES_MAX, ENV_VARS_MAX, HOSTS_MAX};
 use crate::name::ServiceName;
@@ -81,9 +81,30 @@ fn host_pattern(text: &str) -> Result<String, String> {
 
 fn health_check(network: &Object<'_>, faults: &mut Faults) -> HealthCheck {
     let check = network.object("health_check", faults);
-    let known =
-        ["path", "interval", "timeout", "healthy_after", "unhealthy_after", "start_timeout"];
+    let known = [
+        "path",
+        "notify",
+        "interval",
+        "timeout",
+        "healthy_after",
+        "unhealthy_after",
+        "start_timeout",
+    ];
     check.only(&known, faults);
+    let ms = Duration::from_millis;
+    HealthCheck {
+        probe: health_probe(&check, faults),
+        interval: check.duration("interval", (ms(100), HOUR), faults).unwrap_or(2 * SECOND),
+        timeout: check.duration("timeout", (ms(10), MINUTE), faults).unwrap_or(SECOND),
+        healthy_after: check.count("healthy_after", (1, 100), faults).unwrap_or(1),
+        unhealthy_after: check.count("unhealthy_after", (1, 100), faults).unwrap_or(3),
+        start_timeout: check
+            .duration("start_timeout", (ms(100), HOUR), faults)
+            .unwrap_or(30 * SECOND),
+    }
+}
+
+fn health_probe(check: &Object<'_>, faults: &mut Faults) -> HealthProbe {
     let path = check.text("path", faults).map(str::to_owned);
     let good = |path: &String| {
         path.starts_with('/') && path.len() <= 1024 && path.bytes().all(|b| b.is_ascii_graphic())
@@ -94,16 +115,15 @@ fn health_check(network: &Object<'_>, faults: &mut Faults) -> HealthCheck {
             "not a path such as /healthz: it begins with / and has visible ASCII only",
         );
     }
-    let ms = Duration::from_millis;
-    HealthCheck {
-        path,
-        interval: check.duration("interval", (ms(100), HOUR), faults).unwrap_or(2 * SECOND),
-        timeout: check.duration("timeout", (ms(10), MINUTE), faults).unwrap_or(SECOND),
-        healthy_after: check.count("healthy_after", (1, 100), faults).unwrap_or(1),
-        unhealthy_after: check.count("unhealthy_after", (1, 100), faults).unwrap_or(3),
-        start_timeout: check
-            .duration("start_timeout", (ms(100), HOUR), faults)
-            .unwrap_or(30 * SECOND),
+    match (path, check.flag("notify", false, faults)) {
+        (Some(_), true) => {
+            let detail = "stands beside path: a process is asked, or tells by itself, not both";
+            faults.add(&check.at("notify"), detail);
+            HealthProbe::Notify
+        }
+        (None, true) => HealthProbe::Notify,
+        (Some(path), false) => HealthProbe::Get(path),
+        (None, false) => HealthProbe::Connect,
     }
 }
 

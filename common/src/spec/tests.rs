@@ -190,6 +190,12 @@ fn one_fault_each() {
         (&["network", "hosts"], json!(["*"]), "/network/hosts/0"),
         (&["network", "health_check", "path"], json!("healthz"), "/network/health_check/path"),
         (&["network", "health_check", "path"], json!("/a b"), "/network/health_check/path"),
+        (&["network", "health_check", "notify"], json!("yes"), "/network/health_check/notify"),
+        (
+            &["network", "health_check"],
+            json!({"notify": true, "path": "/"}),
+            "/network/health_check/notify",
+        ),
         (&["network", "health_check", "interval"], json!("0s"), "/network/health_check/interval"),
         (&["network", "health_check", "timeout"], json!("1 s"), "/network/health_check/timeout"),
         (&["source", "artifact"], json!("sha256:ABC"), "/source/artifact"),

@@ -91,6 +91,8 @@ pub struct Launch {
     pub logs: PathBuf,
     /// Its whole environment, sorted by name.
     pub environment: Vec<(String, EnvValue)>,
+    /// Where it tells that it is ready (`NOTIFY_SOCKET`), if it does so.
+    pub notify: Option<PathBuf>,
     /// Where it will listen: refuse with `PortTaken` if something else does.
     pub address: Option<SocketAddr>,
     /// The signal that asks it to end, and how long it may take.
@@ -112,20 +114,33 @@ pub enum Priority {
     Low,
 }
 
-/// One health check. With a path: `GET path`, `Host: host`, passed by 2xx and 3xx; without: a TCP
-/// connect.
+/// One health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// Of which instance.
     pub id: InstanceId,
     /// Of which of its runs; for the answer.
     pub run: Run,
-    /// Where.
-    pub address: SocketAddr,
-    /// What, if HTTP.
-    pub path: Option<String>,
-    /// The `Host` field.
-    pub host: String,
+    /// What is asked.
+    pub question: Question,
     /// Of the whole check.
     pub timeout: Duration,
+}
+
+/// What a health check asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// A TCP connect.
+    Connect(SocketAddr),
+    /// `GET path`, `Host: host`: passed by 2xx and 3xx.
+    Get {
+        /// Where.
+        address: SocketAddr,
+        /// What.
+        path: String,
+        /// The `Host` field.
+        host: String,
+    },
+    /// Whether it said by itself that it is ready: its holder wrote it down.
+    Notice,
 }

@@ -19,6 +19,8 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const LANG: &str = "C.UTF-8";
 /// The same on every worker, whatever its own zone.
 const TZ: &str = "UTC";
+/// Where a script says that it is ready (sd_notify(3)), if its health check is that.
+pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// What a spec can't set.
 const OWN_PREFIX: &str = "TUCANO_";
 

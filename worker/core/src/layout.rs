@@ -96,6 +96,11 @@ impl Layout {
         BuildKey::parse(plain)
     }
 
+    /// Where an instance says that it is ready: in its own folder, so nobody else can.
+    pub fn notify_socket(&self, id: InstanceId) -> PathBuf {
+        self.instance(id).join("notify")
+    }
+
     /// All instances' folders.
     pub fn instances(&self) -> PathBuf {
         self.root.join("instances")

@@ -27,7 +27,7 @@ mod turn;
 pub mod usage;
 
 pub use assignments::{Refused, Taken};
-pub use effect::{Effect, Folder, Launch, Priority, Probe};
+pub use effect::{Effect, Folder, Launch, Priority, Probe, Question};
 pub use fact::Fact;
 pub use job::{BuildKey, Cluster, End, Ending, Job, JobRun, Process, Run, Started};
 pub use layout::Layout;

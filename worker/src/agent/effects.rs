@@ -13,7 +13,7 @@ use tucano_common::time::Wall;
 use tucano_common::wire::worker::{InstanceReport, Notice, RunState};
 use tucano_net::text::Escaped;
 use tucano_net::{FdId, Io};
-use tucano_worker_core::{BuildKey, Effect, Fact, Folder, JobRun, Ledger, Note, Supervisor};
+use tucano_worker_core::{BuildKey, Effect, Fact, Folder, JobRun, Ledger, Note, Probe, Supervisor};
 
 use super::Msg;
 use super::fetch::{FetchJob, Fetcher};
@@ -105,7 +105,12 @@ impl Hands {
             }
             Effect::SignalStop(job) => self.runner.signal_stop(&job),
             Effect::SignalKill(job) => self.runner.signal_kill(&job),
-            Effect::Probe(probe) => self.probes.start(reach.io, probe),
+            Effect::Probe(probe) => {
+                if let Some(Probe { id, run, .. }) = self.probes.start(reach.io, probe) {
+                    let result = self.runner.readiness(&JobRun::runtime(id, run));
+                    reach.supervisor.observe(Fact::Probed { id, run, result }, now);
+                }
+            }
             Effect::Remove(folder) => {
                 if let Folder::Build(build) = &folder
                     && let Some(cancelled) = self.fetching.get(build)

@@ -8,7 +8,7 @@ use std::io;
 
 use tucano_common::units::format_duration;
 use tucano_net::{AnswerMode, CallError, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
-use tucano_worker_core::{Fact, Probe};
+use tucano_worker_core::{Fact, Probe, Question};
 
 /// The checks that are in progress.
 #[derive(Default)]
@@ -17,26 +17,28 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    /// Begins a check.
-    pub(crate) fn start(&mut self, io: &mut Io, probe: Probe) {
+    /// Begins a check; gives back one that asks nothing over the network.
+    pub(crate) fn start(&mut self, io: &mut Io, probe: Probe) -> Option<Probe> {
         let timeouts = CallTimeouts {
             connect: probe.timeout,
             head: probe.timeout,
             body_idle: probe.timeout,
             total: Some(probe.timeout),
         };
-        let call = match &probe.path {
-            None => io.probe(probe.address, timeouts),
-            Some(path) => {
+        let call = match &probe.question {
+            Question::Connect(address) => io.probe(*address, timeouts),
+            Question::Get { address, path, host } => {
                 let request = OutRequest::new(Method::Get, path.as_str())
-                    .host(probe.host.as_str())
+                    .host(host.as_str())
                     .header("User-Agent", "tucano-worker (health check)")
                     .answer(AnswerMode::Stream)
                     .close();
-                io.call(probe.address, request, timeouts)
+                io.call(*address, request, timeouts)
             }
+            Question::Notice => return Some(probe),
         };
         self.open.insert(call, probe);
+        None
     }
 
     /// Something became of a call; a fact if it was the end of a check.
@@ -71,7 +73,12 @@ fn judge(status: u16) -> Result<(), String> {
 fn describe(error: &CallError, probe: &Probe) -> String {
     match error {
         CallError::Connect(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-            format!("nothing listens on port {}", probe.address.port())
+            match &probe.question {
+                Question::Connect(address) | Question::Get { address, .. } => {
+                    format!("nothing listens on port {}", address.port())
+                }
+                Question::Notice => cause.to_string(),
+            }
         }
         CallError::Connect(cause) => format!("could not connect: {cause}"),
         CallError::Timeout(_) => format!("no answer within {}", format_duration(probe.timeout)),

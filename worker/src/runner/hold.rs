@@ -12,6 +12,7 @@
 //! sessions (`PR_SET_CHILD_SUBREAPER`), and the holder ends only after the last of it.
 
 mod children;
+mod notify;
 mod output;
 
 use std::ffi::OsString;
@@ -33,6 +34,7 @@ use tucano_common::time::Wall;
 use tucano_worker_core::{Process, Started};
 
 use self::children::{Children, Reaped};
+use self::notify::Notify;
 use self::output::{Output, Pump, Stream};
 use super::record::{self, Exit, How, Running, Status};
 use super::{exec_shim, process, sys};
@@ -52,10 +54,12 @@ struct Args {
     logs: PathBuf,
     stop_signal: Signal,
     grace: Duration,
+    /// Where the script says that it is ready, if it does.
+    notify: Option<PathBuf>,
 }
 
-/// `hold JOB_FOLDER LOGS_FOLDER STOP_SIGNAL GRACE_MS`, the shim's orders on stdin, the status pipe
-/// on stdout, the job's lock on stderr.
+/// `hold JOB_FOLDER LOGS_FOLDER STOP_SIGNAL GRACE_MS [NOTIFY_SOCKET]`, the shim's orders on stdin,
+/// the status pipe on stdout, the job's lock on stderr.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let Some(args) = parse(args) else {
         eprintln!("tucano-worker hold is started by tucano-worker only");
@@ -71,13 +75,19 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 }
 
 fn parse(args: &[OsString]) -> Option<Args> {
-    let [job, logs, signal, grace] = args else { return None };
+    let ([job, logs, signal, grace], notify) = args.split_first_chunk()?;
+    let notify = match notify {
+        [] => None,
+        [socket] => Some(socket.into()),
+        _ => return None,
+    };
     let stop_signal: i32 = signal.to_str()?.parse().ok()?;
     Some(Args {
         job: job.into(),
         logs: logs.into(),
         stop_signal: Signal::try_from(stop_signal).ok()?,
         grace: Duration::from_millis(grace.to_str()?.parse().ok()?),
+        notify,
     })
 }
 
@@ -91,8 +101,10 @@ fn hold(args: &Args) -> io::Result<()> {
     let signals = block_signals()?;
     let exit = record::open(&args.job.join(record::EXIT))?;
     let output = Output::open(&args.logs)?;
-    let how = match start(&args.job) {
-        Ok(script) => Holder::new(args, script, output, signals).run(),
+    let notify = args.notify.as_deref().map(|socket| Notify::open(socket, &args.job)).transpose();
+    let script = notify.and_then(|notify| Ok((start(&args.job)?, notify)));
+    let how = match script {
+        Ok((script, notify)) => Holder::new(args, script, (output, notify), signals).run(),
         Err(message) => (wall(), How::NotStarted(message)),
     };
     if let (_, How::NotStarted(message)) = &how {
@@ -178,6 +190,7 @@ struct Holder<'a> {
     args: &'a Args,
     script: Script,
     output: Output,
+    notify: Option<Notify>,
     signals: SignalFd,
     children: Children,
     phase: Phase,
@@ -190,12 +203,18 @@ struct Holder<'a> {
 }
 
 impl<'a> Holder<'a> {
-    fn new(args: &'a Args, script: Script, output: Output, signals: SignalFd) -> Holder<'a> {
+    fn new(
+        args: &'a Args,
+        script: Script,
+        (output, notify): (Output, Option<Notify>),
+        signals: SignalFd,
+    ) -> Holder<'a> {
         let children = Children::new(script.main.pid);
         Holder {
             args,
             script,
             output,
+            notify,
             signals,
             children,
             phase: Phase::Holding,
@@ -211,6 +230,9 @@ impl<'a> Holder<'a> {
         loop {
             self.wait();
             self.take_report();
+            if let Some(notify) = &mut self.notify {
+                notify.take();
+            }
             self.take_signals();
             if self.reap() == Reaped::NobodyLeft {
                 break;
@@ -246,11 +268,12 @@ impl<'a> Holder<'a> {
             let ms = left.as_millis().saturating_add(1);
             PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
         });
-        let fds: [Option<BorrowedFd<'_>>; 4] = [
+        let fds: [Option<BorrowedFd<'_>>; 5] = [
             Some(self.signals.as_fd()),
             self.reporting.then(|| self.script.report.as_fd()),
             self.output.wants(Stream::Stdout, pause).then(|| self.script.stdout.as_fd()),
             self.output.wants(Stream::Stderr, pause).then(|| self.script.stderr.as_fd()),
+            self.notify.as_ref().map(AsFd::as_fd),
         ];
         let watched = fds.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let mut set: Vec<PollFd<'_>> = watched.collect();

@@ -23,6 +23,9 @@ pub(super) const LOCK: &str = "holder.log";
 /// In a job's folder: the ledger's entry.
 pub(super) const ENTRY: &str = "entry.json";
 
+/// In a job's folder, where its script is to say that it is ready: what it said last.
+pub(super) const READINESS: &str = "readiness.json";
+
 /// Room for either record.
 const RECORD_BYTES: usize = 512;
 
@@ -66,6 +69,44 @@ impl How {
             How::Signal(signal) => Ok(End::Signal(signal)),
             How::NotStarted(message) => Err(message),
         }
+    }
+}
+
+/// What a script said of itself through `NOTIFY_SOCKET` (sd_notify(3)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Readiness {
+    /// The last of READY=1, RELOADING=1 and STOPPING=1.
+    pub(super) state: ReadyState,
+    /// The last STATUS=, cut and without control characters.
+    pub(super) status: String,
+}
+
+/// See [`Readiness`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReadyState {
+    /// Nothing yet.
+    #[default]
+    Starting,
+    /// READY=1.
+    Ready,
+    /// RELOADING=1.
+    Reloading,
+    /// STOPPING=1.
+    Stopping,
+}
+
+impl Readiness {
+    /// As a health check's result.
+    pub(super) fn judge(&self) -> Result<(), String> {
+        let said = match self.state {
+            ReadyState::Ready => return Ok(()),
+            ReadyState::Starting => "it has not said READY=1 yet",
+            ReadyState::Reloading => "it said RELOADING=1",
+            ReadyState::Stopping => "it said STOPPING=1",
+        };
+        let status = &self.status;
+        Err(if status.is_empty() { said.to_owned() } else { format!("{said} ({status})") })
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) fn holder(
         .arg(&launch.logs)
         .arg((signal(launch.stop.signal) as i32).to_string())
         .arg(launch.stop.grace.as_millis().to_string())
+        .args(&launch.notify)
         .env_clear()
         .stdin(Stdio::from(orders))
         .stdout(status_end)

@@ -22,7 +22,9 @@ use tucano_worker_core::{
     End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started, Supervisor,
 };
 
-use super::record::{self, ENTRY, EXIT, Exit, LOCK, RUNNING, Running, Status};
+use super::record::{
+    self, ENTRY, EXIT, Exit, LOCK, READINESS, RUNNING, Readiness, Running, Status,
+};
 use super::sweep::{Target, sweep};
 use super::user::RunAs;
 use super::{folders, logs, ports, process, spawn};
@@ -117,6 +119,10 @@ impl Runner {
             let path = folder.join(name);
             record::reserve(&path).map_err(|error| failed(&path, error))?;
         }
+        if launch.notify.is_some() {
+            let path = folder.join(READINESS);
+            record::reserve(&path).map_err(|error| failed(&path, error))?;
+        }
         if let Some(entry) = &launch.entry {
             let path = folder.join(ENTRY);
             write_entry(&path, entry).map_err(|error| failed(&path, error))?;
@@ -182,6 +188,12 @@ impl Runner {
         {
             log::warn!("{job}: its holder could not be signalled: {error}");
         }
+    }
+
+    /// What a script that tells by itself that it is ready said last.
+    pub(crate) fn readiness(&self, job: &JobRun) -> Result<(), String> {
+        let said: Option<Readiness> = record::read(&self.layout.job(job).join(READINESS));
+        said.unwrap_or_default().judge()
     }
 
     /// The status pipe turned readable. Unwatch it if a fact came: there will be no other.

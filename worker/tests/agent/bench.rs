@@ -123,6 +123,11 @@ impl Worker {
         self.push_spec("run", &json!({"expose_port": 80, "fixed_port": port}), scripts);
     }
 
+    /// The same with a health check of its own, and no port.
+    pub(crate) fn push_checked(&mut self, check: &Value, scripts: &Value) {
+        self.push_spec("run", &json!({"health_check": check}), scripts);
+    }
+
     fn push_spec(&mut self, desired: &str, network: &Value, scripts: &Value) {
         self.generation += 1;
         let spec = json!({
@@ -177,6 +182,11 @@ impl Worker {
             environment.split(|byte| *byte == 0).any(|it| it.starts_with(mark.as_bytes()))
         };
         numbers("/proc").into_iter().filter(marked).collect()
+    }
+
+    /// The file `words` in the folder that its scripts run in.
+    pub(crate) fn words(&self) -> PathBuf {
+        self.data().join("builds/c.web.1/words")
     }
 
     /// What is under a folder of its data folder.

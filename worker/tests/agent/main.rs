@@ -6,4 +6,5 @@
 mod adoption;
 mod bench;
 mod ends;
+mod health;
 mod upgrade;

@@ -148,6 +148,7 @@ impl Build {
             data: layout.data(&self.key.service),
             logs: layout.build_logs(&self.key),
             home,
+            notify: None,
             address: None,
             stop: Stop { signal: StopSignal::Kill, drain: Duration::ZERO, grace: Duration::ZERO },
             priority: Priority::Low,

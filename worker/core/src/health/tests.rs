@@ -1,10 +1,12 @@
 //! Each path through the stages of health, with its times.
 
+use tucano_common::spec::HealthProbe;
+
 use super::*;
 
 fn check() -> HealthCheck {
     HealthCheck {
-        path: Some("/healthz".to_owned()),
+        probe: HealthProbe::Get("/healthz".to_owned()),
         interval: Duration::from_secs(2),
         timeout: Duration::from_secs(1),
         healthy_after: 2,

@@ -1,12 +1,13 @@
 //! What is to be done for an instance: its level against where it is.
 
 use tucano_common::limits::{KILL_REPEAT, RESTART_RESET_AFTER};
+use tucano_common::spec::HealthProbe;
 use tucano_common::time::Mono;
 use tucano_common::wire::worker::{Cause, Desired, Step as WireStep};
 
 use super::{BeingEnded, Instance, Step, Up, Why};
 use crate::build::Ask;
-use crate::effect::{Effect, Folder, Probe};
+use crate::effect::{Effect, Folder, Probe, Question};
 use crate::health::{Change, Verdict};
 use crate::ledger::Outcome;
 use crate::note::Note;
@@ -216,28 +217,39 @@ impl Instance {
     fn unready_message(&self, reason: &str) -> String {
         let limit = format_duration(self.spec.network.health_check.start_timeout);
         let port = self.port().unwrap_or(0);
-        format!(
-            "it was not ready on port {port} within {limit}: {reason}; does it listen on $HOST \
-             and $PORT?"
-        )
+        match self.spec.network.health_check.probe {
+            HealthProbe::Connect | HealthProbe::Get(_) => format!(
+                "it was not ready on port {port} within {limit}: {reason}; does it listen on \
+                 $HOST and $PORT?"
+            ),
+            HealthProbe::Notify => format!(
+                "it was not ready within {limit}: {reason}; does it send READY=1 to \
+                 $NOTIFY_SOCKET?"
+            ),
+        }
     }
 
     fn probe(&mut self, turn: &mut Turn<'_>) {
-        let Some(address) = self.address else { return };
+        let Some(question) = self.question() else { return };
         let check = &self.spec.network.health_check;
         let Step::Up(up) = &mut self.step else { return };
         up.health.sent(check, turn.now.mono);
-        let hosts = &self.spec.network.hosts;
-        let plain = hosts.iter().find(|host| !host.starts_with('*'));
-        let host = plain.map_or(self.service.as_str(), String::as_str).to_owned();
-        turn.effects.push(Effect::Probe(Probe {
-            id: self.id,
-            run: self.run,
-            address,
-            path: check.path.clone(),
-            host,
-            timeout: check.timeout,
-        }));
+        let (id, run, timeout) = (self.id, self.run, check.timeout);
+        turn.effects.push(Effect::Probe(Probe { id, run, question, timeout }));
+    }
+
+    fn question(&self) -> Option<Question> {
+        match &self.spec.network.health_check.probe {
+            HealthProbe::Connect => self.address.map(Question::Connect),
+            HealthProbe::Get(path) => {
+                let hosts = &self.spec.network.hosts;
+                let plain = hosts.iter().find(|host| !host.starts_with('*'));
+                let host = plain.map_or(self.service.as_str(), String::as_str).to_owned();
+                let (address, path) = (self.address?, path.clone());
+                Some(Question::Get { address, path, host })
+            }
+            HealthProbe::Notify => Some(Question::Notice),
+        }
     }
 
     /// Tells of a change of health.

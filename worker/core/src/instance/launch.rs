@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use tucano_common::spec::{Stop, StopSignal};
+use tucano_common::spec::{EnvValue, HealthProbe, Stop, StopSignal};
 
 use super::Instance;
 use crate::effect::{Launch, Priority};
-use crate::environment::{Subject, environment};
+use crate::environment::{NOTIFY_SOCKET, Subject, environment};
 use crate::job::JobRun;
 use crate::settings::Settings;
 
@@ -15,6 +15,14 @@ impl Instance {
     pub(super) fn to_launch(&self, settings: &Settings) -> Option<Launch> {
         let script = self.spec.scripts()?.runtime.clone();
         let mut launch = self.launch(self.runtime(), script, settings);
+        if self.spec.network.health_check.probe == HealthProbe::Notify {
+            let socket = settings.layout.notify_socket(self.id);
+            let variable = EnvValue(socket.to_string_lossy().into_owned());
+            launch.environment.retain(|(name, _)| name != NOTIFY_SOCKET);
+            launch.environment.push((NOTIFY_SOCKET.to_owned(), variable));
+            launch.environment.sort_by(|one, other| one.0.cmp(&other.0));
+            launch.notify = Some(socket);
+        }
         launch.address = self.address;
         launch.stop = self.spec.stop;
         launch.entry = Some(Box::new(self.entry()));
@@ -47,6 +55,7 @@ impl Instance {
             data: layout.data(&self.service),
             logs: layout.instance_logs(self.id),
             home,
+            notify: None,
             address: None,
             stop: Stop { signal: StopSignal::Kill, drain: Duration::ZERO, grace: Duration::ZERO },
             priority: Priority::Normal,

@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use tucano_common::id::InstanceId;
 use tucano_common::name::ServiceName;
-use tucano_common::spec::Spec;
+use tucano_common::spec::{HealthProbe, Spec};
 use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::wire::worker::{
     Assignment, Cause, Desired, Failure, RunState, Step as WireStep, Usage,
@@ -328,9 +328,12 @@ impl Instance {
         self.spec.network.expose_port.is_some() || self.spec.network.fixed_port.is_some()
     }
 
-    /// Whether its health can be asked.
+    /// Whether there is more to its health than being up.
     fn has_check(&self) -> bool {
-        self.spec.network.expose_port.is_some()
+        match self.spec.network.health_check.probe {
+            HealthProbe::Connect | HealthProbe::Get(_) => self.spec.network.expose_port.is_some(),
+            HealthProbe::Notify => true,
+        }
     }
 
     fn set(&mut self, step: Step) {
