@@ -254,6 +254,9 @@ pub struct InstanceReport {
 pub struct Usage {
     /// Memory of all its processes, in bytes.
     pub memory_bytes: u64,
+    /// The most of it that was sampled.
+    #[serde(default)]
+    pub memory_peak_bytes: u64,
     /// CPU over the last sample, in cores (0.5: half of one).
     pub cpu_cores: f32,
     /// Its processes.
@@ -276,6 +279,20 @@ pub struct Failure {
     /// characters escaped.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output_tail: String,
+    /// The run that ended, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunSummary>,
+}
+
+/// What a process was, once it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// From its start to its end.
+    pub uptime_ms: u64,
+    /// The most memory: of all its processes together as sampled, or of the largest single one as
+    /// the kernel counted it, whichever is more. 0 where nobody could tell.
+    #[serde(default)]
+    pub memory_peak_bytes: u64,
 }
 
 /// The step of an instance's life in which something failed.

@@ -1,6 +1,7 @@
 //! Commands that only look: the cluster, services, instances, deployments, revisions.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use tucano_common::time::Wall;
@@ -149,6 +150,11 @@ pub(super) fn instances(session: &Session, mut flags: Flags) -> Result<(), CliEr
 /// What a failed script left: one line, then its last output.
 fn failure_text(failure: &Failure) -> String {
     let mut text = format!("\nfailed: {}\n", text::escape(&failure.message));
+    if let Some(run) = &failure.run {
+        let uptime = text::span(Duration::from_millis(run.uptime_ms));
+        let peak = text::bytes(run.memory_peak_bytes);
+        text.push_str(&format!("it ran for {uptime}, with {peak} of memory at most\n"));
+    }
     for line in failure.output_tail.lines() {
         text.push_str(&format!("  | {}\n", text::escape(line)));
     }

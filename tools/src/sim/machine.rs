@@ -75,7 +75,13 @@ impl Machine {
     /// Everything that runs is gone, as after a power cut; holders wrote nothing.
     pub(super) fn lose_power(&mut self, wall: Wall) {
         for job in std::mem::take(&mut self.processes).into_keys() {
-            let ending = Ending { end: End::Unknown, at: wall, output_tail: String::new() };
+            let ending = Ending {
+                end: End::Unknown,
+                at: wall,
+                started_at: None,
+                memory_peak_bytes: 0,
+                output_tail: String::new(),
+            };
             self.exits.insert(job, ending);
         }
     }
@@ -202,7 +208,13 @@ impl Machine {
     pub(super) fn end_due(&mut self, job: &JobRun, wall: Wall, now: Time) -> Option<Fact> {
         let (_, end) = self.processes.get(job)?.ends.filter(|(at, _)| *at <= now)?;
         self.processes.remove(job);
-        let ending = Ending { end, at: wall, output_tail: "last words".to_owned() };
+        let ending = Ending {
+            end,
+            at: wall,
+            started_at: None,
+            memory_peak_bytes: 0,
+            output_tail: "last words".to_owned(),
+        };
         self.exits.insert(job.clone(), ending.clone());
         Some(Fact::Ended { job: job.clone(), ending })
     }

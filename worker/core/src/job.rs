@@ -265,6 +265,10 @@ pub struct Ending {
     pub end: End,
     /// When the main process ended.
     pub at: Wall,
+    /// When it started, as its record says; none where it has none.
+    pub started_at: Option<Wall>,
+    /// The memory of the largest of its processes, at its largest; 0 where nobody could tell.
+    pub memory_peak_bytes: u64,
     /// The last of its output, control characters escaped, at most `limits::OUTPUT_TAIL_BYTES`.
     pub output_tail: String,
 }

@@ -64,6 +64,7 @@ mod tests {
             cause: Cause::Oom,
             message: String::new(),
             output_tail,
+            run: None,
         };
         InstanceReport {
             id: InstanceId(id),

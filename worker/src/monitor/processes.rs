@@ -25,6 +25,7 @@ struct Family {
     holder: Process,
     members: Vec<Member>,
     cpu: InstanceCpu,
+    memory_peak_bytes: u64,
 }
 
 struct Member {
@@ -81,6 +82,7 @@ impl Families {
                     holder: target.1,
                     members: Vec::new(),
                     cpu: InstanceCpu::default(),
+                    memory_peak_bytes: 0,
                 },
             });
         }
@@ -110,8 +112,11 @@ impl Families {
                 let sum = sum(&mut family.members, reader);
                 let (all, new) = (sum.ticks, sum.new_ticks);
                 let cpu = family.cpu.cores_in_use(all, new, elapsed, ticks_per_second);
+                let memory_bytes = sum.pages.saturating_mul(page_bytes);
+                family.memory_peak_bytes = family.memory_peak_bytes.max(memory_bytes);
                 let usage = Usage {
-                    memory_bytes: sum.pages.saturating_mul(page_bytes),
+                    memory_bytes,
+                    memory_peak_bytes: family.memory_peak_bytes,
                     cpu_cores: cpu,
                     processes: sum.processes,
                 };

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd;
@@ -111,7 +112,7 @@ fn hold(args: &Args) -> io::Result<()> {
         tell(&Status::NotStarted(message.clone()));
     }
     let (at, how) = how;
-    record::write(&exit, &Exit { at, how })
+    record::write(&exit, &Exit { at, how, memory_peak_bytes: memory_peak_bytes() })
 }
 
 /// Every signal that could end it is blocked; the ones it acts upon come through a descriptor.
@@ -359,6 +360,13 @@ impl<'a> Holder<'a> {
             self.round = (self.round * 2).min(KILL_ROUND_LONGEST);
         }
     }
+}
+
+/// The largest process of all that ended below it, as the kernel counted.
+fn memory_peak_bytes() -> u64 {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
+    let kib = usage.map_or(0, |usage| usage.max_rss());
+    u64::try_from(kib).unwrap_or(0).saturating_mul(1024)
 }
 
 /// To the agent, if it lives.

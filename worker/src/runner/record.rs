@@ -47,6 +47,9 @@ pub(super) struct Exit {
     /// How.
     #[serde(flatten)]
     pub(super) how: How,
+    /// The memory of the largest process of all that it reaped, at its largest.
+    #[serde(default)]
+    pub(super) memory_peak_bytes: u64,
 }
 
 /// How a job ended.
@@ -167,7 +170,7 @@ mod tests {
         let hows = [How::Code(3), How::Signal(9), How::NotStarted("é\n\"".repeat(300))];
         for how in hows {
             reserve(&path).unwrap();
-            let exit = Exit { at: Wall(7), how };
+            let exit = Exit { at: Wall(7), how, memory_peak_bytes: u64::MAX };
             write(&file, &exit).unwrap();
             assert_eq!(read::<Exit>(&path), Some(exit));
         }

@@ -229,17 +229,20 @@ impl Runner {
         let job = job.clone();
         let since = started.map_or(Wall(0), |started| started.at);
         let exit: Option<Exit> = record::read(&folder.join(EXIT));
-        let (end, at) = match exit.map(|exit| (exit.how.end(), exit.at)) {
-            Some((Err(message), _)) => return Fact::StartFailed { job, message },
-            Some((Ok(end), at)) => (end, at),
+        let (end, at, memory_peak_bytes) = match exit {
+            Some(Exit { at, how, memory_peak_bytes }) => match how.end() {
+                Err(message) => return Fact::StartFailed { job, message },
+                Ok(end) => (end, at, memory_peak_bytes),
+            },
             None => {
                 let main = started.map(|started| started.main);
                 self.sweep(&job, main);
-                (End::Unknown, now)
+                (End::Unknown, now, 0)
             }
         };
         let output_tail = logs::output_tail(&self.logs_of(&job.job), since);
-        Fact::Ended { job, ending: Ending { end, at, output_tail } }
+        let started_at = started.map(|started| started.at);
+        Fact::Ended { job, ending: Ending { end, at, started_at, memory_peak_bytes, output_tail } }
     }
 
     fn sweep(&self, job: &JobRun, main: Option<Process>) {

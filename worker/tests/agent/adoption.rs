@@ -47,6 +47,9 @@ fn an_exit_while_nobody_watched_is_known_with_its_code_or_signal() {
         let report = worker.wait_for("the failure", |report| report["failure"].is_object());
         assert_eq!(report["failure"][cause], value, "{report}");
         assert_eq!(report["failure"]["output_tail"], "up\n");
+        let run = &report["failure"]["run"];
+        assert!(run["uptime_ms"].as_u64().unwrap() > 0, "{run}");
+        assert!(run["memory_peak_bytes"].as_u64().unwrap() > 100_000, "{run}");
         worker.wait_for("it is up again", |report| report["restarts"] == 1);
     }
 }

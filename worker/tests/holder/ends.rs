@@ -12,6 +12,8 @@ use crate::bench::{Job, eventually, numbers};
 fn how(exit: Value) -> Value {
     let Value::Object(mut exit) = exit else { panic!("no record: {exit}") };
     assert!(exit.remove("at").is_some_and(|at| at.as_str().is_some_and(|it| it.ends_with('Z'))));
+    let peak = exit.remove("memory_peak_bytes").and_then(|peak| peak.as_u64());
+    assert!(peak.is_some_and(|peak| peak > 100_000), "{peak:?}");
     Value::Object(exit)
 }
 

@@ -292,7 +292,7 @@ fn metrics_are_prometheus_text() {
         pressure: Some(Pressure { cpu: 0.25, memory: 0.0, io: 0.0 }),
         ..WorkerMetrics::default()
     };
-    let usage = Usage { memory_bytes: 4096, cpu_cores: 1.5, processes: 2 };
+    let usage = Usage { memory_bytes: 4096, cpu_cores: 1.5, processes: 2, ..Usage::default() };
     let gauges = Gauges {
         instances: vec![(web(), "running", 3)],
         last_event: 17,

@@ -147,7 +147,7 @@ impl Build {
     }
 
     fn fail(&mut self, step: Step, cause: Cause, message: String, output_tail: String, now: Now) {
-        let failure = Failure { at: now.wall, step, cause, message, output_tail };
+        let failure = Failure { at: now.wall, step, cause, message, output_tail, run: None };
         self.set(BuildStep::Failed(failure));
     }
 }

@@ -32,7 +32,14 @@ fn building(why: Option<KillReason>) -> BuildStep {
 
 fn failure() -> Failure {
     let (message, output_tail) = ("no".to_owned(), String::new());
-    Failure { at: NOW.wall, step: Step::Build, cause: Cause::Worker, message, output_tail }
+    Failure {
+        at: NOW.wall,
+        step: Step::Build,
+        cause: Cause::Worker,
+        message,
+        output_tail,
+        run: None,
+    }
 }
 
 fn steps() -> Vec<(&'static str, BuildStep)> {
@@ -55,7 +62,13 @@ fn steps() -> Vec<(&'static str, BuildStep)> {
 }
 
 fn facts() -> Vec<BuildFact> {
-    let ending = |end| Ending { end, at: NOW.wall, output_tail: String::new() };
+    let ending = |end| Ending {
+        end,
+        at: NOW.wall,
+        started_at: None,
+        memory_peak_bytes: 0,
+        output_tail: String::new(),
+    };
     vec![
         BuildFact::SourceReady,
         BuildFact::SourceFailed("no".to_owned()),
@@ -145,7 +158,13 @@ fn a_failure_says_what_to_do() {
         (End::Unknown, "nobody saw"),
     ] {
         let mut build = build(building(None));
-        let ending = Ending { end, at: NOW.wall, output_tail: "last words".to_owned() };
+        let ending = Ending {
+            end,
+            at: NOW.wall,
+            started_at: None,
+            memory_peak_bytes: 0,
+            output_tail: "last words".to_owned(),
+        };
         build.observe(Run(3), BuildFact::Ended(ending), NOW);
         let failure = build.failure().unwrap();
         assert!(failure.message.contains(words), "{}", failure.message);

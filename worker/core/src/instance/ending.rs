@@ -5,7 +5,7 @@ use std::time::Duration;
 use tucano_common::prng::Prng;
 use tucano_common::time::Now;
 use tucano_common::units::format_duration;
-use tucano_common::wire::worker::{Cause, Desired, Step as WireStep, Usage};
+use tucano_common::wire::worker::{Cause, Desired, RunSummary, Step as WireStep, Usage};
 
 use super::{Instance, Step, Why};
 use crate::build::hint;
@@ -23,7 +23,11 @@ impl Instance {
                 (why, ending.at.since(up.started.at), true)
             }
             Step::Adopting { known: Some(known), .. } => (None, ending.at.since(known.at), true),
-            Step::Adopting { known: None, .. } | Step::Launching => (None, Duration::ZERO, false),
+            // Its record may know more than the agent that ended before it could.
+            Step::Adopting { known: None, .. } | Step::Launching => {
+                let up = ending.started_at.map(|started_at| ending.at.since(started_at));
+                (None, up.unwrap_or_default(), false)
+            }
             Step::Waiting
             | Step::Resting { .. }
             | Step::Intending { .. }
@@ -36,6 +40,7 @@ impl Instance {
             self.starts = self.starts.saturating_add(1);
             self.ran = true;
         }
+        let memory_peak_bytes = self.usage.memory_peak_bytes.max(ending.memory_peak_bytes);
         self.usage = Usage::default();
         self.notes.push(Note::Ended { job: self.runtime(), end: ending.end });
         if self.desired == Desired::Stop {
@@ -50,30 +55,29 @@ impl Instance {
             Some(Why::Health(message)) => {
                 let tail = ending.output_tail;
                 self.fail(WireStep::Health, Cause::Timeout, message, tail, now.wall);
+                self.sum_up(up, memory_peak_bytes);
                 self.go_on(restart::after_failure(self.spec.restart.policy), up, now, prng)
             }
             None => {
                 let next = restart::after_end(self.spec.restart.policy, ending.end);
-                self.ended_by_itself(ending, next, up, now, prng)
+                let over_and_well = ending.end.is_success() && next != Next::Again;
+                if !over_and_well {
+                    let message = runtime_message(ending.end, up);
+                    let (cause, tail) = (ending.end.cause(), ending.output_tail);
+                    self.fail(WireStep::Runtime, cause, message, tail, ending.at);
+                    self.sum_up(up, memory_peak_bytes);
+                }
+                self.go_on(next, up, now, prng)
             }
         }
     }
 
-    fn ended_by_itself(
-        &mut self,
-        ending: Ending,
-        next: Next,
-        up: Duration,
-        now: Now,
-        prng: &mut Prng,
-    ) -> bool {
-        let over_and_well = ending.end.is_success() && next != Next::Again;
-        if !over_and_well {
-            let message = runtime_message(ending.end, up);
-            let (cause, tail) = (ending.end.cause(), ending.output_tail);
-            self.fail(WireStep::Runtime, cause, message, tail, ending.at);
+    /// What the failed run was, for the failure's record.
+    fn sum_up(&mut self, up: Duration, memory_peak_bytes: u64) {
+        if let Some(failure) = &mut self.failure {
+            let uptime_ms = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
+            failure.run = Some(RunSummary { uptime_ms, memory_peak_bytes });
         }
-        self.go_on(next, up, now, prng)
     }
 
     /// It did not come to run.

@@ -349,7 +349,7 @@ impl Instance {
     }
 
     fn fail(&mut self, step: WireStep, cause: Cause, message: String, tail: String, at: Wall) {
-        let failure = Failure { at, step, cause, message, output_tail: tail };
+        let failure = Failure { at, step, cause, message, output_tail: tail, run: None };
         self.failure = Some(failure);
         (self.changed, self.dirty) = (true, true);
     }

@@ -69,7 +69,13 @@ fn steps() -> Vec<(&'static str, Step)> {
 }
 
 fn facts() -> Vec<InstanceFact> {
-    let ending = Ending { end: End::Code(1), at: NOW.wall, output_tail: String::new() };
+    let ending = Ending {
+        end: End::Code(1),
+        at: NOW.wall,
+        started_at: None,
+        memory_peak_bytes: 0,
+        output_tail: String::new(),
+    };
     vec![
         InstanceFact::Started(started()),
         InstanceFact::StartFailed("no".to_owned()),

@@ -281,6 +281,7 @@ fn failure(step: Step, message: &str) -> Failure {
         cause: Cause::Exit { exit_code: 1 },
         message: message.to_owned(),
         output_tail: "Error: Cannot find module 'express'".to_owned(),
+        run: None,
     }
 }
 

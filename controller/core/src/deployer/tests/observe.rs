@@ -90,6 +90,7 @@ fn report(state: RunState, healthy: bool, restarts: u32, failed: bool) -> Instan
         cause: Cause::Oom,
         message: "out of memory".to_owned(),
         output_tail: String::new(),
+        run: None,
     };
     InstanceReport {
         id: InstanceId(1),

@@ -368,7 +368,13 @@ impl World {
             .collect();
         for (job, end) in ended {
             self.processes.remove(&job);
-            let ending = Ending { end, at: self.now.wall, output_tail: "last words".to_owned() };
+            let ending = Ending {
+                end,
+                at: self.now.wall,
+                started_at: None,
+                memory_peak_bytes: 1 << 20,
+                output_tail: "last words".to_owned(),
+            };
             self.exits.insert(job.clone(), ending.clone());
             self.due.push((now, Fact::Ended { job, ending }));
         }
