@@ -102,6 +102,12 @@ pub const EXTERNAL_ADDRESSES_MAX: usize = 256;
 pub const REVISIONS_KEPT: usize = 50;
 /// Events kept.
 pub const EVENTS_KEPT: u64 = 100_000;
+/// Events are kept for so long, where there are not too many of them anyway …
+pub const EVENTS_KEPT_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+/// … and with this in all: failures carry the last lines of output ([`OUTPUT_TAIL_BYTES`]).
+pub const EVENTS_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+/// So many are kept however old they are: a clock that jumps ahead must not end history.
+pub const EVENTS_KEPT_MIN: u64 = 1000;
 /// A worker's metrics, one point a minute: a week.
 pub const METRICS_POINTS_KEPT: u64 = 7 * 24 * 60;
 /// Ended instances kept of a service, and ended deployments: a week of a service that is deployed
@@ -389,6 +395,30 @@ pub const COMMIT_MESSAGES_MAX: usize = 256;
 /// Rows that the deployer keeps in memory while the database takes no writes; with more it begins
 /// anew from what is stored, and workers tell their part again.
 pub const UNSAVED_CHANGES_MAX: usize = 10_000;
+/// A snapshot is taken of the database so often, as long as nobody says otherwise (contract).
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Snapshots more often than so wear out a card for nothing.
+pub const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// After a start nothing but starting is done for so long; then a snapshot that is due is taken.
+pub const SNAPSHOT_AFTER_START: Duration = Duration::from_secs(60);
+/// A snapshot that failed is tried again after so long, or after the interval if that is shorter.
+pub const SNAPSHOT_RETRY: Duration = Duration::from_secs(600);
+/// Snapshots kept: two days of them (contract).
+pub const SNAPSHOTS_KEPT: usize = 8;
+/// Where the disk has no room for one more, so many are kept in any case.
+pub const SNAPSHOTS_KEPT_SCARCE: usize = 2;
+/// Copies of the database that are asked for and not begun; more are told to come again.
+pub const COPIES_QUEUED_MAX: usize = 4;
+/// Pages that are copied between two looks at whether to go on: a MiB.
+pub const COPY_PAGES_AT_ONCE: i32 = 256;
+/// A copy leaves so much of the disk free for what the cluster writes meanwhile.
+pub const COPY_SPARE_BYTES: u64 = 8 * 1024 * 1024;
+/// After a restore into a folder whose own database can't be read, events go on so many numbers
+/// later: more than any cluster has between two snapshots.
+pub const RESTORED_SEQ_SKIP: u64 = 1_000_000;
+/// The check of the database at a start takes at most so long; a database of 100 MiB needs less
+/// than a tenth of it on an SD card that reads 50 MiB a second.
+pub const CHECK_TIME_MAX: Duration = Duration::from_secs(20);
 /// Ended instances of a service whose output is merged into the service's: the last ones, that one
 /// looks for.
 pub const LOG_TARGETS_ENDED_MAX: usize = 10;

@@ -45,6 +45,9 @@ pub(crate) struct Config {
     pub(crate) worker_suspect: Duration,
     pub(crate) worker_timeout: Duration,
     pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) snapshot_interval: Duration,
+    /// Restore this and end, in place of running.
+    pub(crate) restore: Option<PathBuf>,
     pub(crate) log_level: LevelFilter,
     pub(crate) log_format: Format,
 }
@@ -76,6 +79,8 @@ pub(crate) enum ConfigError {
     HalfTokens { given: &'static str, missing: &'static str },
     /// A worker would be dead before it is suspect.
     Leases { suspect: Duration, timeout: Duration },
+    /// Snapshots without a pause.
+    Snapshots(Duration),
     /// One service port mapped twice.
     MappedTwice(u16),
 }
@@ -96,6 +101,11 @@ impl fmt::Display for ConfigError {
             ConfigError::Leases { suspect, timeout } => write!(
                 f,
                 "--worker-timeout {timeout:?} must be longer than --worker-suspect {suspect:?}"
+            ),
+            ConfigError::Snapshots(interval) => write!(
+                f,
+                "--snapshot-interval {interval:?} must be {:?} or longer",
+                limits::SNAPSHOT_INTERVAL_MIN
             ),
             ConfigError::MappedTwice(port) => {
                 write!(f, "--map-port: port {port} is mapped more than once")
@@ -140,6 +150,12 @@ impl Config {
                 parse::duration_above_zero,
             )?,
             trusted_proxies: flags.values("--trusted-proxies", networks)?.concat(),
+            snapshot_interval: flags.value_or(
+                "--snapshot-interval",
+                limits::SNAPSHOT_INTERVAL,
+                parse::duration_above_zero,
+            )?,
+            restore: flags.value("--restore", parse::path)?,
             log_level: flags.value_or("--log-level", LevelFilter::Info, logger::parse_level)?,
             log_format: flags.value_or("--log-format", Format::Text, parse::own)?,
         };
@@ -161,6 +177,9 @@ impl Config {
         let (suspect, timeout) = (self.worker_suspect, self.worker_timeout);
         if suspect >= timeout {
             return Err(ConfigError::Leases { suspect, timeout });
+        }
+        if self.snapshot_interval < limits::SNAPSHOT_INTERVAL_MIN {
+            return Err(ConfigError::Snapshots(self.snapshot_interval));
         }
         let mut from: Vec<u16> = self.map_ports.iter().map(|(from, _)| *from).collect();
         from.sort_unstable();

@@ -7,6 +7,7 @@ mod config;
 mod deployer;
 mod discovery;
 mod http;
+mod keeper;
 mod msgs;
 mod outbox;
 mod views;
@@ -14,9 +15,11 @@ mod wiring;
 mod worker_mgr;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{ExitCode, exit};
 
 use nix::sys::signal::SigSet;
+use tucano_net::clock::Clock;
 use tucano_net::config::Flags;
 use tucano_net::error_chain::Chain;
 use tucano_net::logger;
@@ -24,6 +27,7 @@ use tucano_net::signals::{Signal, Signals};
 use tucano_net::threads::{self, Stack};
 
 use config::{Config, Wanted};
+use discovery::DataDir;
 
 /// A flag is wrong.
 const USAGE: u8 = 2;
@@ -48,6 +52,9 @@ fn main() -> ExitCode {
         Ok(tokens) => tokens,
         Err(error) => return refuse(USAGE, &error),
     };
+    if let Some(file) = &config.restore {
+        return restore(&config, file);
+    }
     // Before any thread is there: they inherit the mask, and only this one waits for signals.
     let signals = match Signals::block(&SIGNALS) {
         Ok(signals) => signals,
@@ -58,6 +65,33 @@ fn main() -> ExitCode {
         Ok(running) => wait_for_the_end(running),
         Err(error) => refuse(UNUSABLE, &Chain(&error)),
     }
+}
+
+/// `--restore FILE`: says what was done, and ends.
+fn restore(config: &Config, file: &Path) -> ExitCode {
+    let dir = match DataDir::open(&config.data_dir) {
+        Ok(dir) => dir,
+        Err(error) => return refuse(UNUSABLE, &Chain(&error)),
+    };
+    let restored = match discovery::restore(&dir, file, Clock::wall()) {
+        Ok(restored) => restored,
+        Err(error) => return refuse(UNUSABLE, &Chain(&error)),
+    };
+    let mut text = format!(
+        "restored {} into {}: cluster {}, with the events up to {}\n",
+        file.display(),
+        dir.path().display(),
+        restored.cluster,
+        restored.last_event
+    );
+    if let Some(aside) = restored.aside {
+        text.push_str(&format!("the database of before is {}\n", aside.display()));
+    }
+    for digest in restored.missing_artifacts {
+        text.push_str(&format!("artifact {digest} is not there: upload it again\n"));
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// One line, without the log's time in front: it is for whoever typed the command.

@@ -5,6 +5,7 @@
 //! | `main` | signals, the end | SIGTERM, SIGINT | – |
 //! | `api` | mio loop: the HTTP API | `ToApi` | `INBOX_MESSAGES_MAX` |
 //! | `artifact` | artifacts' files, for `api` | `DiskJob` | `ARTIFACT_JOBS_QUEUED_MAX` |
+//! | `keeper` | copies of the database | `TransferId` | `COPIES_QUEUED_MAX` |
 //! | `deployer` | writes the cluster and SQLite | `Ask` from `api` | `ASKS_QUEUED_MAX` |
 //! | | | `News` from `worker_mgr` | `NEWS_QUEUED_MAX` |
 //! | | | `FromLoop` from `lb-N` | `LOOP_REPORTS_QUEUED_MAX` |
@@ -20,12 +21,13 @@ mod error;
 mod running;
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tucano_common::limits::{
-    ARTIFACT_JOBS_QUEUED_MAX, ASKS_QUEUED_MAX, LOOP_REPORTS_QUEUED_MAX, NEWS_QUEUED_MAX,
-    START_GRACE,
+    ARTIFACT_JOBS_QUEUED_MAX, ASKS_QUEUED_MAX, COPIES_QUEUED_MAX, LOOP_REPORTS_QUEUED_MAX,
+    NEWS_QUEUED_MAX, START_GRACE,
 };
 use tucano_common::time::Now;
 use tucano_common::wire::views::RequestCounts;
@@ -41,12 +43,13 @@ pub(crate) use running::Running;
 use crate::balancer::Stats;
 use crate::config::{Config, Tokens};
 use crate::deployer::{CountRequests, Inbox, Shell};
-use crate::discovery::{DataDir, Store, Stored};
-use crate::http::{Api, Disk, DiskJob, ToApi};
+use crate::discovery::{DataDir, Snapshots, Store, Stored};
+use crate::http::{Api, Disk, DiskJob, ToApi, TransferId};
+use crate::keeper::{Counts, Keeper};
 use crate::msgs::{Answer, Ask, FromLoop, LoopSender, News, ToLoop, ToManager};
 use crate::outbox::TrySend;
 use crate::worker_mgr::{Manager, Settings};
-use crate::{deployer, http, worker_mgr};
+use crate::{deployer, http, keeper, worker_mgr};
 use error::system;
 use running::{Crew, ended};
 
@@ -54,6 +57,7 @@ use running::{Crew, ended};
 struct Opened {
     dir: DataDir,
     store: (Store, Stored),
+    snapshots: Snapshots,
     api: TcpListener,
     /// One a loop.
     balancer: Vec<TcpListener>,
@@ -63,13 +67,14 @@ struct Opened {
 fn open(config: &Config) -> Result<Opened, StartError> {
     let dir = DataDir::open(&config.data_dir)?;
     let store = Store::open(&dir)?;
+    let snapshots = Snapshots::new(&dir).map_err(system("use the snapshots' folder"))?;
     let refused = |flag| move |source| StartError::Listen { flag, source };
     let api = listener::listen_on(config.api_listen).map_err(refused("--api-listen"))?;
     let balancer = listener::listen_shared(config.balancer_listen, config.balancer_threads)
         .map_err(refused("--balancer-listen"))?;
     let own = balancer.first().map_or(Ok(config.balancer_listen), TcpListener::local_addr);
     let balancer_address = own.map_err(system("read the balancer's address"))?;
-    Ok(Opened { dir, store, api, balancer, balancer_address })
+    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address })
 }
 
 /// Both ends of every queue, and the ways into the loops.
@@ -78,6 +83,7 @@ struct Plumbing {
     news: (Sender<News>, Receiver<News>),
     reports: (Sender<FromLoop>, Receiver<FromLoop>),
     jobs: (Sender<DiskJob>, Receiver<DiskJob>),
+    copies: (Sender<TransferId>, Receiver<TransferId>),
     stop: (Sender<()>, Receiver<()>),
     to_api: tucano_net::Sender<ToApi>,
     to_manager: tucano_net::Sender<ToManager>,
@@ -87,7 +93,7 @@ struct Plumbing {
 /// Opens everything, then starts every thread.
 pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, StartError> {
     raise_descriptor_limit();
-    let Opened { dir, store, api, balancer, balancer_address } = open(config)?;
+    let Opened { dir, store, snapshots, api, balancer, balancer_address } = open(config)?;
     let now = Clock::now();
     let making = "make an event loop";
     let (mut api_loop, to_api) = HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
@@ -101,6 +107,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         news: bounded(NEWS_QUEUED_MAX),
         reports: bounded(LOOP_REPORTS_QUEUED_MAX),
         jobs: bounded(ARTIFACT_JOBS_QUEUED_MAX),
+        copies: bounded(COPIES_QUEUED_MAX),
         stop: bounded(0),
         to_api,
         to_manager,
@@ -113,9 +120,11 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let addresses = (api_address, balancer_address);
     let shell = make_shell(config, store, (addresses, requests), &pipes, now)?;
     let mut manager = make_manager(config, &shell, balancer_address, tokens.as_ref(), &pipes, now);
-    let mut api = Api::new(tokens, api_address, api_links(&pipes, loops.stats));
-
     let crew = Crew::default();
+    let keeper = make_keeper(config, snapshots, &pipes, &crew);
+    let links = api_links(&pipes, loops.stats, keeper.counts());
+    let mut api = Api::new(tokens, api_address, links);
+
     let inbox = Inbox {
         asks: pipes.asks.1,
         news: pipes.news.1,
@@ -126,7 +135,8 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let run = move || ended("worker_mgr", manager_loop.run(&mut manager));
     let manager = crew.start("worker_mgr", run)?;
     let (jobs, done) = (pipes.jobs.1, pipes.to_api.clone());
-    drop(pipes.jobs.0);
+    drop((pipes.jobs.0, pipes.copies.0));
+    let keeper = crew.start("keeper", move || keeper.run())?;
     let artifact = crew.start("artifact", move || disk.run(&jobs, &done))?;
     let api = crew.start("api", move || ended("api", api_loop.run(&mut api)))?;
     let mut loops_running = Vec::new();
@@ -147,6 +157,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         stop_deployer: pipes.stop.0,
         queues: (pipes.asks.0, pipes.news.0, pipes.reports.0),
         api,
+        keeper,
         artifact,
         manager,
         deployer,
@@ -214,14 +225,36 @@ fn make_manager(
     manager
 }
 
-fn api_links(pipes: &Plumbing, balancer: Stats) -> http::Links {
+fn make_keeper(config: &Config, snapshots: Snapshots, pipes: &Plumbing, crew: &Crew) -> Keeper {
+    let (asks, to_api) = (pipes.asks.0.clone(), pipes.to_api.clone());
+    let links = keeper::Links {
+        jobs: pipes.copies.1.clone(),
+        api: Box::new(move |copy| {
+            // An API that has ended has no clients.
+            let _ = http::deliver(&to_api, ToApi::Copied(copy));
+        }),
+        note: Box::new(move |kind, message| {
+            // The log has it too.
+            let _ = asks.try_send(Ask::Note { kind, message });
+        }),
+        go_on: crew.goes_on(),
+    };
+    Keeper::new(snapshots, config.snapshot_interval, links)
+}
+
+fn api_links(pipes: &Plumbing, balancer: Stats, copied: Arc<Counts>) -> http::Links {
     let (asks, jobs) = (pipes.asks.0.clone(), pipes.jobs.0.clone());
+    let copies = pipes.copies.0.clone();
     let to_manager = pipes.to_manager.clone();
     http::Links {
         deployer: Box::new(move |ask| asks.try_send(ask).is_ok()),
         worker_mgr: Box::new(move |said| to_manager.try_send(ToManager::Agent(said)).is_ok()),
         disk: Box::new(move |job| jobs.try_send(job).is_ok()),
-        metrics: vec![Box::new(move |text| balancer.write(text))],
+        keeper: Box::new(move |id| copies.try_send(id).is_ok()),
+        metrics: vec![
+            Box::new(move |text| balancer.write(text)),
+            Box::new(move |text| copied.write(text)),
+        ],
     }
 }
 

@@ -147,8 +147,18 @@ impl Api {
 
     /// Reads what is streamed; a silence longer than `idle` ends it with an error of its kind.
     pub fn open(&self, target: &str, idle: Duration) -> Result<Streamed, ApiError> {
+        self.stream(target, HEAD_WAIT, idle)
+    }
+
+    /// The same where the controller has to make the answer first: neither its beginning nor any
+    /// part of it takes longer than this.
+    pub fn open_within(&self, target: &str, wait: Duration) -> Result<Streamed, ApiError> {
+        self.stream(target, wait, wait)
+    }
+
+    fn stream(&self, target: &str, head: Duration, idle: Duration) -> Result<Streamed, ApiError> {
         let request = self.request(Method::Get, target);
-        let client = self.client(HEAD_WAIT, idle)?;
+        let client = self.client(head, idle)?;
         let mut answer = client.open(&request).map_err(|error| self.unreached(error))?;
         if (200..300).contains(&answer.status) {
             return Ok(answer);

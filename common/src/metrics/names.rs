@@ -86,6 +86,10 @@ metrics! {
         "Transactions of the database that failed.";
     DB_COMMIT_TIME = Counter "tucano_db_commit_seconds_total"
         "Time spent in transactions of the database.";
+    SNAPSHOT_NEWEST = Gauge "tucano_snapshot_newest_timestamp_seconds"
+        "When the newest snapshot was taken, in seconds since 1970; 0 where there is none.";
+    SNAPSHOT_FAILURES = Counter "tucano_snapshot_failures_total"
+        "Snapshots that could not be taken since the start.";
     API_REQUESTS = Counter "tucano_api_requests_total"
         "Requests that the API answered, by class of status code.";
     API_REQUEST_DURATION = Histogram "tucano_api_request_duration_seconds"

@@ -33,6 +33,7 @@ fn defaults() {
     assert_eq!(config.worker_timeout, Duration::from_secs(10));
     assert!(config.token_files.is_none() && config.map_ports.is_empty());
     assert!(config.trusted_proxies.is_empty());
+    assert_eq!(config.snapshot_interval, Duration::from_secs(6 * 3600));
     assert_eq!((config.log_level, config.log_format), (LevelFilter::Info, Format::Text));
 }
 

@@ -69,6 +69,22 @@ impl Shell {
         }
     }
 
+    /// After a write or an fsync that failed: all that was stored is written once more, and the
+    /// cluster read from there. What was not stored is told again by whoever knows it.
+    pub(super) fn read_anew(&mut self, now: Now) {
+        if !self.storage.must_read_anew(now.mono) {
+            return;
+        }
+        match self.store.recover() {
+            Ok(()) => {
+                self.storage = Storage::Good;
+                log::info!("the database was written and read anew: it takes writes again");
+                self.load_anew(now);
+            }
+            Err(error) => self.fail(&error, now),
+        }
+    }
+
     /// A database that refused is tried with what is in memory already, before a command of this
     /// turn is taken.
     pub(super) fn try_again(&mut self, turn: &mut Turn, now: Now) {
@@ -82,6 +98,7 @@ impl Shell {
     pub(super) fn next_try(&self) -> Option<Mono> {
         match self.storage {
             Storage::Refusing { retry_at, .. } if !self.unsaved.batch.is_empty() => Some(retry_at),
+            Storage::Distrusted { retry_at, .. } => Some(retry_at),
             Storage::Refusing { .. } | Storage::Good | Storage::Broken { .. } => None,
         }
     }
@@ -114,14 +131,14 @@ impl Shell {
 
     /// An empty batch is a probe: something small is written.
     fn write(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if let Storage::Refusing { class: Class::Io | Class::ReadOnly, .. } = self.storage {
+        if let Storage::Refusing { class: Class::ReadOnly, .. } = self.storage {
             self.store.reopen()?;
         }
         if batch.is_empty() { self.store.probe() } else { self.store.commit(batch) }
     }
 
     fn fail(&mut self, error: &StoreError, now: Now) {
-        let storage = Storage::failed(error.class, now.mono);
+        let storage = self.storage.after(error.class, now.mono);
         if self.storage == Storage::Good {
             log::error!("nothing can be stored: {}; services and routes go on", Chain(error));
         }

@@ -151,6 +151,7 @@ impl Shell {
     /// One turn.
     pub(crate) fn turn(&mut self, arrived: Arrived, now: Now) {
         let mut turn = Turn::default();
+        self.read_anew(now);
         for report in arrived.loops {
             self.on_loop(report, now);
         }

@@ -6,16 +6,16 @@
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{Class, OpenError, StoreError};
-use super::migrations::{self, MIGRATIONS};
+use super::folder::beside;
+use super::inspect::{self, Refusal};
+use super::{migrations, wal};
 
-/// `TUCA`: what `file` and a careful reader tell this database by.
-pub(super) const APPLICATION_ID: i64 = 0x5455_4341;
 /// For a person who looks into the database with a lock held; nobody else shares it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Every statement of the crate has its place.
@@ -23,6 +23,10 @@ const STATEMENTS_CACHED: usize = 64;
 
 /// WAL with FULL: a commit that was answered survives a power cut. A page cache of 512 KiB and no
 /// mmap: the controller idles in a few MiB.
+///
+/// A commit costs its pages once, and again when they are moved to the database. That happens only
+/// every 1000 pages (4 MiB): a page that changes with every commit, as those of `events` and of
+/// indexes do, is moved once for many of them, which is what spares an SD card.
 const SETTINGS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
@@ -37,79 +41,57 @@ const SETTINGS: &str = "
 
 /// Opens the database, new or old, with the newest schema.
 pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
-    make_private(path).map_err(|source| OpenError::Folder { path: path.to_owned(), source })?;
-    connect(path).map_err(|refusal| match refusal {
-        Refusal::Open(error) => error,
-        Refusal::Store(source) if source.class == Class::Corrupt => OpenError::Corrupt {
-            path: path.to_owned(),
-            what: "it does not read as a database".to_owned(),
-        },
-        Refusal::Store(source) => OpenError::Store { path: path.to_owned(), source },
-    })
-}
-
-enum Refusal {
-    Open(OpenError),
-    Store(StoreError),
-}
-
-impl From<rusqlite::Error> for Refusal {
-    fn from(error: rusqlite::Error) -> Refusal {
-        Refusal::Store(error.into())
+    let unusable = |source| OpenError::Folder { path: path.to_owned(), source };
+    make_private(path).map_err(unusable)?;
+    let torn = wal::torn(&beside(path, "-wal")).map_err(unusable)?;
+    if let Some(torn) = torn {
+        return Err(OpenError::Torn { path: beside(path, "-wal"), torn });
     }
+    connect(path).map_err(|refusal| refusal.of(path))
+}
+
+/// Opens it once more beside a connection of this process. The file itself is not touched: closing
+/// it would give back that connection's locks.
+pub(super) fn reopen(path: &Path) -> Result<Connection, OpenError> {
+    connect(path).map_err(|refusal| refusal.of(path))
 }
 
 fn connect(path: &Path) -> Result<Connection, Refusal> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    let flags = inspect::flags(OpenFlags::SQLITE_OPEN_READ_WRITE);
     let mut conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    let version = recognise(&conn, path).map_err(|refusal| match refusal {
-        // The first read of the file: what is wrong here is wrong with the file.
-        Refusal::Store(source) if source.class == Class::Other => Refusal::Store(source),
-        other => other,
-    })?;
+    let version = inspect::recognise(&conn, path)?;
     conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     conn.execute_batch(SETTINGS)?;
-    check(&conn, path)?;
+    inspect::check_at_start(&conn, path)?;
+    settle_at_start(&conn)?;
     migrations::apply(&mut conn, version)?;
     Ok(conn)
 }
 
-/// Whether the file is ours, and of a version that we know.
-fn recognise(conn: &Connection, path: &Path) -> Result<i64, Refusal> {
-    let number = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (id, found) = (number("application_id")?, number("user_version")?);
-    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    let (path, known) = (path.to_owned(), MIGRATIONS.len() as i64);
-    if id != APPLICATION_ID && (id != 0 || tables != 0) {
-        return Err(Refusal::Open(OpenError::Foreign { path }));
+/// A disk that is full now, or a person who reads with `sqlite3`, is no reason not to start.
+fn settle_at_start(conn: &Connection) -> Result<(), StoreError> {
+    match settle(conn).map_err(StoreError::from) {
+        Err(error) if matches!(error.class, Class::Full | Class::Busy) => {
+            log::warn!("the log of the database stays as long as it is: {error}");
+            Ok(())
+        }
+        other => other,
     }
-    if found > known {
-        return Err(Refusal::Open(OpenError::Newer { path, found, known }));
-    }
-    if found < 0 {
-        let what = format!("schema {found}");
-        return Err(Refusal::Open(OpenError::Corrupt { path, what }));
-    }
-    Ok(found)
 }
 
-/// SQLite's own check of every page, and of every reference between rows.
-fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
-    let corrupt = |what: String| OpenError::Corrupt { path: path.to_owned(), what };
-    let verdict: String = conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if verdict != "ok" {
-        let line = verdict.lines().last().unwrap_or_default().trim().to_owned();
-        return Err(Refusal::Open(corrupt(line)));
-    }
-    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
-    let mut rows = statement.query([])?;
-    if let Some(row) = rows.next()? {
-        let table: String = row.get(0)?;
-        return Err(Refusal::Open(corrupt(format!("a row of {table} refers to nothing"))));
+/// Moves everything from the log to the database, written and synced once more, and empties the
+/// log.
+///
+/// What a reader finds in the log after a failed fsync may stand in the kernel's memory alone
+/// (its next fsync succeeds, and the pages are gone after a power cut). Nothing that follows may
+/// build on it: here it is either on disk, or this fails.
+pub(super) fn settle(conn: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        return Err(rusqlite::Error::SqliteFailure(code, None));
     }
     Ok(())
 }
@@ -119,9 +101,7 @@ fn check(conn: &Connection, path: &Path) -> Result<(), Refusal> {
 fn make_private(path: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
     for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::set_permissions(PathBuf::from(name), Permissions::from_mode(0o600)) {
+        match fs::set_permissions(beside(path, suffix), Permissions::from_mode(0o600)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),

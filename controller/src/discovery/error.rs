@@ -4,9 +4,12 @@
 //! turns the storage read-only (`deployer/storage.rs`).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rusqlite::ErrorCode;
+
+use super::folder::SNAPSHOTS;
+use super::wal::Torn;
 
 /// Why the data folder can't be used: the controller does not start.
 #[derive(Debug)]
@@ -19,8 +22,13 @@ pub(crate) enum OpenError {
     Newer { path: PathBuf, found: i64, known: i64 },
     /// The file is a database of something else.
     Foreign { path: PathBuf },
-    /// The database does not pass its own check, or a row makes no sense.
-    Corrupt { path: PathBuf, what: String },
+    /// The database does not pass its own check, or a row makes no sense; the newest snapshot that
+    /// is good, where there is one.
+    Corrupt { path: PathBuf, what: String, snapshot: Option<PathBuf> },
+    /// Its log lacks something in its middle that was promised.
+    Torn { path: PathBuf, torn: Torn },
+    /// A restore was begun and not finished.
+    HalfRestored { path: PathBuf },
     /// SQLite refused otherwise.
     Store { path: PathBuf, source: StoreError },
 }
@@ -52,10 +60,33 @@ impl fmt::Display for OpenError {
                 "--data-dir: {} is a database of another program: name another folder",
                 path.display()
             ),
-            OpenError::Corrupt { path, what } => write!(
+            OpenError::Corrupt { path, what, snapshot } => {
+                write!(f, "--data-dir: {} is damaged ({what}): ", path.display())?;
+                match snapshot {
+                    Some(snapshot) => {
+                        write!(f, "restore its last good copy with `{}`", Restore(snapshot))?
+                    }
+                    None => f.write_str(
+                        "put a good copy in its place with `tucano-controller --restore FILE`, or \
+                         move the folder away to begin anew",
+                    )?,
+                }
+                f.write_str("; services go on running meanwhile")
+            }
+            OpenError::Torn { path, torn } => write!(
                 f,
-                "--data-dir: {} is damaged ({what}): put a good copy in its place, or move the \
-                 folder away to begin anew; services go on running meanwhile",
+                "--data-dir: {} is damaged at byte {}, and at least {} commits behind that would \
+                 be lost: go back to before them with `{}`, or restore a snapshot; services go on \
+                 running meanwhile",
+                path.display(),
+                torn.at_byte,
+                torn.commits,
+                Restore(&without_wal(path))
+            ),
+            OpenError::HalfRestored { path } => write!(
+                f,
+                "--data-dir: a restore into {} was cut short: give it again, \
+                 `tucano-controller --restore FILE`",
                 path.display()
             ),
             OpenError::Store { path, .. } => {
@@ -73,9 +104,51 @@ impl std::error::Error for OpenError {
             OpenError::Held { .. }
             | OpenError::Newer { .. }
             | OpenError::Foreign { .. }
-            | OpenError::Corrupt { .. } => None,
+            | OpenError::Corrupt { .. }
+            | OpenError::Torn { .. }
+            | OpenError::HalfRestored { .. } => None,
         }
     }
+}
+
+impl OpenError {
+    /// A file that is damaged.
+    pub(super) fn corrupt(path: &Path, what: &str) -> OpenError {
+        OpenError::Corrupt { path: path.to_owned(), what: what.to_owned(), snapshot: None }
+    }
+
+    /// The same with what to restore, where it is a matter of that.
+    pub(super) fn advise(self, newest_good: impl FnOnce() -> Option<PathBuf>) -> OpenError {
+        match self {
+            OpenError::Corrupt { path, what, snapshot: None } => {
+                OpenError::Corrupt { path, what, snapshot: newest_good() }
+            }
+            other => other,
+        }
+    }
+}
+
+/// The command that restores a file of the data folder, as it is typed.
+struct Restore<'a>(&'a Path);
+
+impl fmt::Display for Restore<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.0;
+        let folder = file.parent().map(|folder| match folder.file_name() {
+            Some(name) if name == SNAPSHOTS => folder.parent().unwrap_or(folder),
+            _ => folder,
+        });
+        f.write_str("tucano-controller ")?;
+        if let Some(folder) = folder {
+            write!(f, "--data-dir {} ", folder.display())?;
+        }
+        write!(f, "--restore {}", file.display())
+    }
+}
+
+fn without_wal(log: &Path) -> PathBuf {
+    let text = log.to_string_lossy();
+    PathBuf::from(text.strip_suffix("-wal").unwrap_or(&text))
 }
 
 /// What kind of failure a read or a write met.
@@ -91,6 +164,8 @@ pub(crate) enum Class {
     Corrupt,
     /// Someone else holds its lock (a person with `sqlite3`).
     Busy,
+    /// It was told to stop before its end.
+    Interrupted,
     /// Anything else: a fault of this program.
     Other,
 }
@@ -110,9 +185,11 @@ impl StoreError {
             OpenError::Store { source, .. } => source.class,
             OpenError::Folder { .. } => Class::ReadOnly,
             OpenError::Held { .. } => Class::Busy,
-            OpenError::Newer { .. } | OpenError::Foreign { .. } | OpenError::Corrupt { .. } => {
-                Class::Corrupt
-            }
+            OpenError::Newer { .. }
+            | OpenError::Foreign { .. }
+            | OpenError::Corrupt { .. }
+            | OpenError::Torn { .. }
+            | OpenError::HalfRestored { .. } => Class::Corrupt,
         };
         StoreError { class, source: error.into() }
     }
@@ -135,6 +212,7 @@ fn classify(error: &rusqlite::Error) -> Class {
             ErrorCode::SystemIoFailure => Class::Io,
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Class::Corrupt,
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Class::Busy,
+            ErrorCode::OperationInterrupted => Class::Interrupted,
             _ => Class::Other,
         },
         // A row that does not read as what this program writes.
@@ -154,6 +232,7 @@ impl fmt::Display for StoreError {
             Class::Io => "the data folder's disk fails: check it and the kernel's log",
             Class::Corrupt => "the database is damaged",
             Class::Busy => "another program holds the database: end it",
+            Class::Interrupted => "the database was told to stop",
             Class::Other => "the database refuses",
         })
     }

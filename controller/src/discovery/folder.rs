@@ -13,6 +13,9 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::OpenError;
 
+/// The name of the folder of snapshots.
+pub(super) const SNAPSHOTS: &str = "snapshots";
+
 const STICKY: u32 = 0o1000;
 const OTHERS: u32 = 0o077;
 
@@ -57,6 +60,23 @@ impl DataDir {
     pub(crate) fn database(&self) -> PathBuf {
         self.path.join("tucano.db")
     }
+
+    /// The snapshots.
+    pub(crate) fn snapshots(&self) -> PathBuf {
+        self.path.join(SNAPSHOTS)
+    }
+
+    /// There while a restore puts files in place.
+    pub(super) fn restoring(&self) -> PathBuf {
+        self.path.join("restoring")
+    }
+}
+
+/// The path of a file that SQLite puts beside a database.
+pub(super) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// A folder for this user alone. One that was there is closed to others, unless it is one that many

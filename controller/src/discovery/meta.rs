@@ -5,10 +5,15 @@ use std::io::{self, Read};
 
 use rusqlite::{Connection, OptionalExtension};
 
+/// The cluster's id, where there is one.
+pub(super) fn cluster_of(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let read = "SELECT value FROM meta WHERE key = 'cluster'";
+    conn.query_row(read, [], |row| row.get(0)).optional()
+}
+
 /// The cluster's id; made here where the file is new.
 pub(super) fn cluster_id(conn: &Connection, random: &[u8; 8]) -> rusqlite::Result<String> {
-    let read = "SELECT value FROM meta WHERE key = 'cluster'";
-    if let Some(id) = conn.query_row(read, [], |row| row.get(0)).optional()? {
+    if let Some(id) = cluster_of(conn)? {
         return Ok(id);
     }
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

@@ -6,7 +6,7 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::connection::APPLICATION_ID;
+use super::inspect::APPLICATION_ID;
 use super::schema;
 
 /// Every step since the first release.

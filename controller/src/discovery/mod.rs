@@ -6,18 +6,26 @@
 mod artifacts;
 mod columns;
 mod connection;
+mod copy;
 pub(crate) mod error;
 mod events;
 pub(crate) mod folder;
+mod inspect;
 mod meta;
 mod metrics;
 mod migrations;
+mod restore;
 mod rows;
 mod schema;
+mod snapshots;
 mod store;
 #[cfg(test)]
 pub(crate) mod tests;
+mod wal;
 
+pub(crate) use copy::CopyError;
 pub(crate) use error::{Class, OpenError, StoreError};
 pub(crate) use folder::DataDir;
+pub(crate) use restore::restore;
+pub(crate) use snapshots::Snapshots;
 pub(crate) use store::{Batch, Store, Stored};

@@ -13,8 +13,8 @@ use tucano_controller_core::deployer::{Change, Rows};
 
 use super::error::{Class, OpenError, StoreError};
 use super::events::{self, Kept};
-use super::folder::DataDir;
-use super::{artifacts, connection, meta, metrics, rows};
+use super::folder::{DataDir, beside};
+use super::{artifacts, connection, meta, metrics, rows, snapshots};
 
 /// What is written in one transaction.
 #[derive(Clone, Debug, Default)]
@@ -54,12 +54,23 @@ pub(crate) struct Store {
     conn: Connection,
     path: PathBuf,
     kept: Kept,
+    /// The code that the next commit fails with.
+    #[cfg(test)]
+    pub(crate) failing: Option<i32>,
 }
 
 impl Store {
     /// Opens the database of a data folder, new or old, checks it and reads it.
     pub(crate) fn open(dir: &DataDir) -> Result<(Store, Stored), OpenError> {
+        let opened = Store::open_database(dir);
+        opened.map_err(|error| error.advise(|| snapshots::newest_good(&dir.snapshots())))
+    }
+
+    fn open_database(dir: &DataDir) -> Result<(Store, Stored), OpenError> {
         let path = dir.database();
+        if dir.restoring().exists() {
+            return Err(OpenError::HalfRestored { path: dir.path().to_owned() });
+        }
         let conn = connection::open(&path)?;
         let random = meta::random_bytes()
             .map_err(|source| OpenError::Folder { path: "/dev/urandom".into(), source })?;
@@ -68,7 +79,14 @@ impl Store {
             Ok((events::kept(&conn)?, Stored { rows: rows::load(&conn)?, cluster }))
         };
         let (kept, stored) = read().map_err(|error| refuse(&path, error))?;
-        Ok((Store { conn, path, kept }, stored))
+        let store = Store {
+            conn,
+            path,
+            kept,
+            #[cfg(test)]
+            failing: None,
+        };
+        Ok((store, stored))
     }
 
     /// Reads the cluster again: what was committed, and nothing else.
@@ -76,13 +94,20 @@ impl Store {
         Ok(rows::load(&self.conn)?)
     }
 
-    /// Closes and opens the file anew: what a failed fsync left behind in this connection's memory
-    /// is not trusted.
+    /// Closes and opens the file anew: a connection to a file system that was read-only stays so.
     pub(crate) fn reopen(&mut self) -> Result<(), StoreError> {
-        let conn = connection::open(&self.path).map_err(StoreError::of_open)?;
+        let conn = connection::reopen(&self.path).map_err(StoreError::of_open)?;
         self.kept = events::kept(&conn)?;
         self.conn = conn;
         Ok(())
+    }
+
+    /// After a write or an fsync that failed. What this connection knows to be committed was synced
+    /// before; all of it is written to the database once more and synced, nothing is left in the
+    /// log, and the file is opened and checked anew. That failed write is not among it.
+    pub(crate) fn recover(&mut self) -> Result<(), StoreError> {
+        connection::settle(&self.conn)?;
+        self.reopen()
     }
 
     /// Writes a batch whole, or nothing of it. After `Ok` it survives a power cut.
@@ -91,11 +116,13 @@ impl Store {
         for change in &batch.changes {
             rows::apply(&transaction, change)?;
         }
-        let kept = events::append(&transaction, self.kept, &batch.events)?;
+        let kept = events::append(&transaction, self.kept, &batch.events, &events::BOUNDS)?;
         metrics::insert(&transaction, &batch.points)?;
         for (digest, bytes, at) in &batch.artifacts {
             artifacts::insert(&transaction, digest, *bytes, *at)?;
         }
+        #[cfg(test)]
+        Store::fail_as_told(self.failing)?;
         transaction.commit()?;
         self.kept = kept;
         Ok(())
@@ -133,11 +160,15 @@ impl Store {
     /// The database's files together.
     pub(crate) fn database_bytes(&self) -> u64 {
         let sizes = ["", "-wal", "-shm"].map(|suffix| {
-            let mut name = self.path.as_os_str().to_owned();
-            name.push(suffix);
-            fs::metadata(PathBuf::from(name)).map_or(0, |metadata| metadata.len())
+            fs::metadata(beside(&self.path, suffix)).map_or(0, |metadata| metadata.len())
         });
         sizes.iter().sum()
+    }
+
+    #[cfg(test)]
+    fn fail_as_told(failing: Option<i32>) -> rusqlite::Result<()> {
+        let error = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+        failing.map_or(Ok(()), |code| Err(error(code)))
     }
 
     /// Leaves out what makes a commit last, for tests that write much and cut no power.
@@ -162,9 +193,12 @@ fn refuse(path: &std::path::Path, error: rusqlite::Error) -> OpenError {
     let what = error.to_string();
     let source = StoreError::from(error);
     match source.class {
-        Class::Corrupt => OpenError::Corrupt { path: path.to_owned(), what },
-        Class::Full | Class::ReadOnly | Class::Io | Class::Busy | Class::Other => {
-            OpenError::Store { path: path.to_owned(), source }
-        }
+        Class::Corrupt => OpenError::corrupt(path, &what),
+        Class::Full
+        | Class::ReadOnly
+        | Class::Io
+        | Class::Busy
+        | Class::Interrupted
+        | Class::Other => OpenError::Store { path: path.to_owned(), source },
     }
 }

@@ -44,7 +44,7 @@ impl Drop for Scratch {
     }
 }
 
-fn open(scratch: &Scratch) -> Result<(DataDir, Store, Stored), OpenError> {
+pub(crate) fn open(scratch: &Scratch) -> Result<(DataDir, Store, Stored), OpenError> {
     let dir = DataDir::open(scratch.path())?;
     let (store, stored) = Store::open(&dir)?;
     Ok((dir, store, stored))
@@ -57,7 +57,7 @@ fn refusal(scratch: &Scratch) -> String {
     }
 }
 
-fn event(seq: u64) -> Event {
+pub(crate) fn event(seq: u64) -> Event {
     Event {
         seq,
         at: Wall(1000 + seq as i64),

@@ -28,7 +28,7 @@ use super::problems::Refused;
 use super::router::{Action, BodyKind};
 use super::start::{Start, Then, start};
 use super::work::{self, Begun, Open, Work};
-use super::{ToApi, query, reply, router};
+use super::{FromKeeper, ToApi, query, reply, router};
 use crate::config::Tokens;
 use crate::msgs::{Answer, Ask, Reply};
 
@@ -243,6 +243,23 @@ impl Api {
         }
     }
 
+    /// A copy whose client left meanwhile goes with its file.
+    fn on_copied(&mut self, io: &mut Io, FromKeeper { id, made }: FromKeeper) {
+        let Some(conn) = self.desk.transfer_owner(id) else {
+            return;
+        };
+        match made {
+            Ok(file) => self.advance(io, conn, |work, cx| match work {
+                Work::Download(download) => download.on_copied(cx, file),
+                _ => Step::Going,
+            }),
+            Err(refused) => {
+                self.desk.end_transfer(id);
+                self.give_up(io, conn, &refused);
+            }
+        }
+    }
+
     /// Nothing new is begun; whoever waits for something that may never come is sent away.
     fn stop(&mut self, io: &mut Io, deadline: Mono) {
         self.stopping.get_or_insert_with(|| io.set_timer(deadline));
@@ -333,6 +350,7 @@ impl App for Api {
         match msg {
             ToApi::Answer(answer) => self.on_answer(io, answer),
             ToApi::Disk(done) => self.on_disk(io, done),
+            ToApi::Copied(copy) => self.on_copied(io, copy),
             ToApi::Stop { deadline } => self.stop(io, deadline),
         }
     }

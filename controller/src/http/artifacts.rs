@@ -1,11 +1,14 @@
-//! `PUT /v1/artifacts` and `GET /v1/artifacts/{digest}`: bytes between a connection and the disk's
-//! thread.
+//! `PUT /v1/artifacts`, `GET /v1/artifacts/{digest}` and `GET /v1/snapshot`: bytes between a
+//! connection and the disk's thread.
 //!
 //! An upload has one piece with the disk and at most one more in memory: then its client is slowed
 //! down. A download asks for the next piece when the connection took the last one.
 
+use std::fs::File;
+
 use tucano_common::limits::ARTIFACT_PIECE_BYTES;
 use tucano_common::spec::Digest;
+use tucano_common::time::Wall;
 use tucano_common::wire::views::ArtifactView;
 use tucano_net::{Method, RequestHead, Response, ResponseHead};
 
@@ -93,7 +96,7 @@ pub(crate) fn stored(digest: &Digest, bytes: u64, known: bool) -> Response {
 #[derive(Debug)]
 pub(crate) struct Download {
     id: TransferId,
-    digest: Digest,
+    what: Downloaded,
     /// HEAD: the length is all that is wanted.
     head_only: bool,
     reading: bool,
@@ -102,9 +105,32 @@ pub(crate) struct Download {
     out: Outflow,
 }
 
+/// What is downloaded.
+#[derive(Debug)]
+enum Downloaded {
+    Artifact(Digest),
+    /// A copy of the database as of then.
+    Database(Wall),
+}
+
+impl Downloaded {
+    fn head(&self) -> ResponseHead {
+        let head = ResponseHead::new(200);
+        match self {
+            Downloaded::Artifact(digest) => head
+                .header("Content-Type", "application/gzip")
+                .header("ETag", &format!("\"{digest}\"")),
+            Downloaded::Database(at) => head
+                .header("Content-Type", "application/vnd.sqlite3")
+                .header("Cache-Control", "no-store")
+                .header("Content-Disposition", &format!("attachment; filename=\"tucano-{at}.db\"")),
+        }
+    }
+}
+
 impl Download {
     /// Asks the disk for it.
-    pub(crate) fn begin(
+    pub(crate) fn of_artifact(
         cx: &mut Cx<'_>,
         digest: Digest,
         head: &RequestHead,
@@ -115,8 +141,35 @@ impl Download {
             cx.desk.end_transfer(id);
             return Err(Refused::Behind("the disk"));
         }
+        Ok(Download::new(id, Downloaded::Artifact(digest), head_only))
+    }
+
+    /// Has the keeper make a copy.
+    pub(crate) fn of_database(
+        cx: &mut Cx<'_>,
+        at: Wall,
+        head: &RequestHead,
+    ) -> Result<Download, Refused> {
+        let id = cx.desk.open_transfer(cx.conn)?;
+        if !cx.desk.ask_keeper(id) {
+            cx.desk.end_transfer(id);
+            return Err(Refused::Busy("copies of the database"));
+        }
+        Ok(Download::new(id, Downloaded::Database(at), head.method == Method::Head))
+    }
+
+    fn new(id: TransferId, what: Downloaded, head_only: bool) -> Download {
         let out = Outflow::default();
-        Ok(Download { id, digest, head_only, reading: true, begun: false, over: false, out })
+        Download { id, what, head_only, reading: true, begun: false, over: false, out }
+    }
+
+    /// The keeper has made the copy: the disk's thread reads it.
+    pub(crate) fn on_copied(&mut self, cx: &mut Cx<'_>, file: File) -> Step {
+        if cx.desk.send_job(Job::Adopt { id: self.id, file }) {
+            return Step::Going;
+        }
+        cx.desk.end_transfer(self.id);
+        Step::Refused(Refused::Behind("the disk"))
     }
 
     /// Its name with the disk.
@@ -131,12 +184,9 @@ impl Download {
 
     /// It is there, and so long.
     pub(crate) fn on_opened(&mut self, cx: &mut Cx<'_>, bytes: u64) -> Step {
-        let head = ResponseHead::new(200)
-            .header("Content-Type", "application/gzip")
-            .header("ETag", &format!("\"{}\"", self.digest));
         self.reading = false;
         self.begun = true;
-        cx.io.respond_stream(cx.conn, head, Some(bytes));
+        cx.io.respond_stream(cx.conn, self.what.head(), Some(bytes));
         if self.head_only {
             cx.io.finish(cx.conn);
             return Step::Over;

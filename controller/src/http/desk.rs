@@ -29,6 +29,8 @@ pub(crate) struct Links {
     pub(crate) worker_mgr: Send<FromAgent>,
     /// To the thread of the artifacts' files.
     pub(crate) disk: Send<Job>,
+    /// To the thread that copies the database.
+    pub(crate) keeper: Send<TransferId>,
     /// What others have for `GET /metrics`, beside the deployer's numbers and the API's own.
     pub(crate) metrics: Vec<WriteMetrics>,
 }
@@ -141,6 +143,11 @@ impl Desk {
     /// Gives the artifacts' thread something to do.
     pub(crate) fn send_job(&mut self, job: Job) -> bool {
         (self.links.disk)(job)
+    }
+
+    /// Asks for a copy of the database.
+    pub(crate) fn ask_keeper(&mut self, id: TransferId) -> bool {
+        (self.links.keeper)(id)
     }
 
     /// Tells the deployer something that is not answered; what it does not take is lost.

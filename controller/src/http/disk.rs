@@ -45,6 +45,13 @@ pub(crate) enum Job {
         /// Of what.
         digest: Digest,
     },
+    /// Begin a download of a file that is open. Answer: `Opened`.
+    Adopt {
+        /// Whose.
+        id: TransferId,
+        /// The file.
+        file: File,
+    },
     /// The next piece of a download. Answer: `Piece`.
     Read(TransferId),
     /// Forget it. Answer: `Closed`.
@@ -144,6 +151,7 @@ impl Disk {
             Job::Write { id, bytes } => (id, self.write(id, &bytes).map(|()| Done::Written)),
             Job::Store(id) => (id, self.store(id)),
             Job::Open { id, digest } => (id, self.open(id, &digest)),
+            Job::Adopt { id, file } => (id, self.adopt(id, file, "reading the copy")),
             Job::Read(id) => (id, self.read(id)),
             Job::Close(id) => {
                 self.forget(id);
@@ -220,7 +228,11 @@ impl Disk {
             }
             Err(error) => return Err(failed("reading the artifact", &error)),
         };
-        let bytes = file.metadata().map_err(|error| failed("reading the artifact", &error))?.len();
+        self.adopt(id, file, "reading the artifact")
+    }
+
+    fn adopt(&mut self, id: TransferId, file: File, doing: &'static str) -> Result<Done, Refused> {
+        let bytes = file.metadata().map_err(|error| failed(doing, &error))?.len();
         self.open.insert(id, Transfer::Download(file));
         Ok(Done::Opened(bytes))
     }
@@ -263,8 +275,8 @@ fn failed(what: &'static str, error: &io::Error) -> Refused {
     }
 }
 
-/// Waits for room in the API's inbox (this thread may); false when the API has ended.
-fn deliver(api: &Sender<ToApi>, mut message: ToApi) -> bool {
+/// Waits for room in the API's inbox (the caller may); false when the API has ended.
+pub(crate) fn deliver(api: &Sender<ToApi>, mut message: ToApi) -> bool {
     loop {
         match api.try_send(message) {
             Ok(()) => return true,

@@ -43,7 +43,10 @@ mod workers;
 
 pub(crate) use app::Api;
 pub(crate) use desk::Links;
-pub(crate) use disk::{Disk, Job as DiskJob};
+pub(crate) use disk::{Disk, Job as DiskJob, TransferId, deliver};
+pub(crate) use problems::Refused;
+
+use std::fs::File;
 
 use tucano_common::time::Mono;
 
@@ -56,9 +59,20 @@ pub(crate) enum ToApi {
     Answer(Answer),
     /// A job of the artifacts' thread is done.
     Disk(disk::FromDisk),
+    /// A copy of the database is made.
+    Copied(FromKeeper),
     /// Accept nothing more, answer what is in flight, at the latest then, and end the loop.
     Stop {
         /// What is not answered by then is cut.
         deadline: Mono,
     },
+}
+
+/// A copy of the database that a client asked for.
+#[derive(Debug)]
+pub(crate) struct FromKeeper {
+    /// Whose.
+    pub(crate) id: TransferId,
+    /// The file, or why there is none.
+    pub(crate) made: Result<File, Refused>,
 }

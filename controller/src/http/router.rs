@@ -24,6 +24,8 @@ pub(crate) enum Action {
     Status,
     /// Everything that happened.
     Events,
+    /// A copy of the database.
+    Snapshot,
     /// All services.
     Services,
     /// Deploy a spec.
@@ -156,6 +158,7 @@ fn table(method: Method, path: &[&str]) -> Result<Option<Action>, RouteError> {
         (Get, ["v1", "openapi.json"]) => Action::OpenApi,
         (Get, ["v1", "status"]) => Action::Status,
         (Get, ["v1", "events"]) => Action::Events,
+        (Get, ["v1", "snapshot"]) => Action::Snapshot,
 
         (Get, ["v1", "services"]) => Action::Services,
         (Post, ["v1", "services"]) => Action::Deploy,
@@ -212,6 +215,7 @@ impl Action {
             | Action::OpenApi
             | Action::Status
             | Action::Events
+            | Action::Snapshot
             | Action::Services
             | Action::Deploy
             | Action::DeployNamed(_)
@@ -256,6 +260,7 @@ impl Action {
             | Action::OpenApi
             | Action::Status
             | Action::Events
+            | Action::Snapshot
             | Action::Services
             | Action::Service(_)
             | Action::Delete(_)
@@ -318,6 +323,7 @@ impl Action {
             Action::Healthz
             | Action::Metrics
             | Action::OpenApi
+            | Action::Snapshot
             | Action::PutArtifact
             | Action::GetArtifact(_)
             | Action::Hello

@@ -25,6 +25,7 @@ fn routes() -> Vec<(String, Vec<(Method, Action)>)> {
         ("/v1/openapi.json", vec![(Get, Action::OpenApi)]),
         ("/v1/status", vec![(Get, Action::Status)]),
         ("/v1/events", vec![(Get, Action::Events)]),
+        ("/v1/snapshot", vec![(Get, Action::Snapshot)]),
         ("/v1/services", vec![(Get, Action::Services), (Post, Action::Deploy)]),
         (
             "/v1/services/web",

@@ -50,6 +50,8 @@ pub(crate) enum Start {
     Logs(Box<LogStream>),
     /// A file, streamed.
     Download(Digest),
+    /// A copy of the database as of now, streamed.
+    Snapshot(Wall),
 }
 
 /// How an answer that comes from another thread is written.
@@ -91,6 +93,7 @@ impl std::fmt::Debug for Start {
             Start::Events(_) => f.write_str("Events"),
             Start::Logs(_) => f.write_str("Logs"),
             Start::Download(digest) => write!(f, "Download({digest})"),
+            Start::Snapshot(at) => write!(f, "Snapshot({at})"),
         }
     }
 }
@@ -117,6 +120,7 @@ pub(crate) fn start(
         Action::Metrics => Start::Query { query: Query::Gauges, block: None, then: Then::Metrics },
         Action::Status => document(Query::Status),
         Action::Events => Start::Events(EventStream::new(params, follow)),
+        Action::Snapshot => Start::Snapshot(now),
 
         Action::Services => document(Query::Services),
         Action::Deploy => services::deploy(None, body, params)?,

@@ -62,7 +62,7 @@ pub(crate) fn is_parked(start: &Start) -> bool {
         Start::Query { block, .. } => block.is_some(),
         Start::Events(stream) => stream.is_parked(),
         Start::Logs(stream) => stream.is_parked(),
-        Start::Answer(_) | Start::Agent(_) | Start::Download(_) => false,
+        Start::Answer(_) | Start::Agent(_) | Start::Download(_) | Start::Snapshot(_) => false,
     }
 }
 
@@ -90,7 +90,8 @@ pub(crate) fn begin(cx: &mut Cx<'_>, start: Start, head: &RequestHead) -> Result
             stream.ask(cx)?;
             Work::Logs(stream)
         }
-        Start::Download(digest) => Work::Download(Download::begin(cx, digest, head)?),
+        Start::Download(digest) => Work::Download(Download::of_artifact(cx, digest, head)?),
+        Start::Snapshot(at) => Work::Download(Download::of_database(cx, at, head)?),
     }))
 }
 

@@ -48,6 +48,14 @@ impl Crew {
     }
 }
 
+impl Crew {
+    /// Whether the process goes on, for threads that are in the middle of something long.
+    pub(super) fn goes_on(&self) -> Box<dyn Fn() -> bool + Send> {
+        let stopping = Arc::clone(&self.stopping);
+        Box::new(move || !stopping.load(Ordering::Acquire))
+    }
+}
+
 /// A controller that runs.
 pub(crate) struct Running {
     pub(super) crew: Crew,
@@ -59,6 +67,7 @@ pub(crate) struct Running {
     /// The deployer's other queues stay open as long as it runs: it would not wait on closed ones.
     pub(super) queues: (Sender<Ask>, Sender<News>, Sender<FromLoop>),
     pub(super) api: JoinHandle<()>,
+    pub(super) keeper: JoinHandle<()>,
     pub(super) artifact: JoinHandle<()>,
     pub(super) manager: JoinHandle<()>,
     pub(super) deployer: JoinHandle<()>,
@@ -76,7 +85,8 @@ impl Running {
             insist(|| thread.is_finished() || way.try_send(ToLoop::Stop { deadline }).is_ok());
         }
         join(self.api);
-        // It ends once nobody sends it jobs.
+        // They end once nobody sends them jobs.
+        join(self.keeper);
         join(self.artifact);
         for (_, thread) in self.loops {
             join(thread);

@@ -19,3 +19,4 @@ mod restarts;
 mod scripts;
 mod security;
 mod specs;
+mod truth;

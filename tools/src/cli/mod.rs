@@ -6,6 +6,7 @@
 
 mod deploy;
 mod show;
+mod snapshot;
 mod stream;
 mod worker;
 
@@ -138,6 +139,12 @@ const COMMANDS: &[Command] = &[
         arguments: "NAME",
         help: "forget a worker that is dead or empty",
         run: worker::forget,
+    },
+    Command {
+        name: "snapshot",
+        arguments: "FILE",
+        help: "a copy of the controller's database as of now, into FILE",
+        run: snapshot::snapshot,
     },
     Command {
         name: "artifact",

@@ -9,6 +9,9 @@ use super::bench::{Bench, deploy, service, worker};
 use super::{rows, sorted};
 use crate::msgs::{News, Query};
 
+/// SQLite's code for an fsync that failed.
+const IOERR_FSYNC: i32 = 10 | (4 << 8);
+
 const RETRY: Duration = Duration::from_secs(2);
 
 /// A spec too large for a page that is there already.
@@ -74,6 +77,61 @@ fn on_a_full_disk_a_dead_worker_leaves_the_rotation_all_the_same() {
     assert!(bench.plans[&worker("w2")].generation > generation, "and then it is");
     let stored = bench.shell.store.load().expect("read");
     assert_eq!(sorted(stored), rows(&bench));
+}
+
+#[test]
+fn after_a_failed_fsync_the_cluster_is_read_anew_before_anything_is_written() {
+    let mut bench = running();
+    bench.join("w2");
+    bench.tick(5 * RETRY);
+    let placed = |bench: &Bench| bench.in_memory().instances;
+    let before = placed(&bench);
+    bench.shell.store.failing = Some(IOERR_FSYNC);
+    let (status, problem) = bench.command(deploy("more", 1));
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem["detail"].as_str().expect("words").contains("disk"), "{problem}");
+    assert_eq!(bench.serving(), 1, "requests are routed as before");
+    let state = bench.get(Query::Status).1;
+    assert!(state["storage"].as_str().expect("words").starts_with("read-only"), "{state}");
+
+    // The next fsync would succeed: it is not asked before everything is read anew.
+    bench.shell.store.failing = None;
+    let commits = bench.shell.counters.commits;
+    assert_eq!(bench.command(deploy("more", 1)).0, 503);
+    assert_eq!(bench.shell.counters.commits, commits);
+    let retold = bench.retold;
+    bench.tick(RETRY);
+    assert_eq!(bench.retold, retold + 1, "what was not stored has to be told again");
+    assert_eq!(bench.get(Query::Status).1["storage"], "ok");
+    bench.retell(&["w1", "w2"]);
+    assert_eq!(placed(&bench), before);
+    assert_eq!(bench.get(Query::Service(service("more"))).0, 404, "it was refused");
+    assert_eq!(bench.command(deploy("more", 1)).0, 202);
+    assert_eq!(sorted(bench.shell.store.load().expect("read")), rows(&bench));
+    let bench = bench.crash();
+    assert_eq!(bench.serving(), 1);
+}
+
+#[test]
+fn what_workers_said_meanwhile_is_routed_by_and_told_again() {
+    let mut bench = running();
+    bench.join("w2");
+    bench.shell.store.failing = Some(IOERR_FSYNC);
+    let dead = |bench: &mut Bench| {
+        let late = Fact::Lease { worker: worker("w1"), lease: LeaseState::Suspect };
+        let dead = Fact::Lease { worker: worker("w1"), lease: LeaseState::Dead };
+        bench.news(vec![News::Facts(vec![late, dead])]);
+    };
+    dead(&mut bench);
+    assert_eq!(bench.serving(), 0, "requests go nowhere that is dead");
+    let generation = bench.plans[&worker("w2")].generation;
+    bench.shell.store.failing = None;
+    bench.tick(RETRY);
+    assert_eq!(bench.plans[&worker("w2")].generation, generation, "nothing is acted on yet");
+    bench.retell(&["w2"]);
+    dead(&mut bench);
+    assert!(bench.plans[&worker("w2")].generation > generation);
+    assert_eq!(sorted(bench.shell.store.load().expect("read")), rows(&bench));
 }
 
 #[test]

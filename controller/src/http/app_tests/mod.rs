@@ -5,6 +5,7 @@ mod door;
 mod events;
 mod logs;
 mod requests;
+mod snapshot;
 mod stop;
 
 use std::io::{ErrorKind, Read, Write};
@@ -20,7 +21,7 @@ use tucano_common::limits::ARTIFACT_JOBS_QUEUED_MAX;
 use tucano_net::token::Token;
 use tucano_net::{HttpConfig, HttpLoop, SendError, Sender};
 
-use super::{Api, Disk, Links, ToApi};
+use super::{Api, Disk, FromKeeper, Links, Refused, ToApi, TransferId};
 use crate::config::Tokens;
 use crate::msgs::{Answer, Ask, Document, FromAgent, Query, Reply, Ticket};
 
@@ -35,6 +36,7 @@ struct Rig {
     addr: SocketAddr,
     asks: Receiver<Ask>,
     agents: Receiver<FromAgent>,
+    copies: Receiver<TransferId>,
     to_api: Sender<ToApi>,
     folder: PathBuf,
     api: Option<JoinHandle<()>>,
@@ -56,6 +58,7 @@ impl Rig {
         let (ask, asks) = bounded(asks_max);
         let (says, agents) = bounded(64);
         let (job, jobs) = bounded(ARTIFACT_JOBS_QUEUED_MAX);
+        let (copy, copies) = bounded(2);
         static MADE: AtomicU32 = AtomicU32::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("tucano-api-test-{}-{number}", std::process::id());
@@ -65,6 +68,7 @@ impl Rig {
             deployer: Box::new(move |message| ask.try_send(message).is_ok()),
             worker_mgr: Box::new(move |message| says.try_send(message).is_ok()),
             disk: Box::new(move |message| job.try_send(message).is_ok()),
+            keeper: Box::new(move |id| copy.try_send(id).is_ok()),
             metrics: Vec::new(),
         };
         let tokens = tokens.then(|| Tokens { admin: Token::new(ADMIN), join: Token::new(JOIN) });
@@ -74,7 +78,7 @@ impl Rig {
             let mut api = Api::new(tokens, addr, links);
             api_loop.run(&mut api).expect("the loop runs");
         });
-        Rig { addr, asks, agents, to_api, folder, api: Some(api) }
+        Rig { addr, asks, agents, copies, to_api, folder, api: Some(api) }
     }
 
     /// What the API asked the deployer.
