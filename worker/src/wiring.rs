@@ -6,7 +6,8 @@
 //!   fetch   ◄─── FetchJob, 4 ──┐                                     ▼
 //!   sweep   ◄─── SweepJob, 4 ──┼── agent (HttpLoop) ◄── Msg, 256 ── inbox
 //!   disk    ◄─── SaveJob, 4 ───┘        │                            ▲
-//!   fetch, sweep, disk ── Msg::Done ────┼────────────────────────────┤
+//!   sync    ◄─── (), 1 ── disk          │                            │
+//!   fetch, sweep, disk, sync ── Msg::Done ───────────────────────────┤
 //!   resolve (only while a name is looked up) ── Msg::Resolved ───────┘
 //!                                       └── Targets (latest value) ──► sampler
 //! ```

@@ -93,7 +93,7 @@ pub enum Fact {
         /// Why.
         message: String,
     },
-    /// After [`Effect::SaveLedger`](crate::Effect::SaveLedger): it is on disk.
+    /// After [`Effect::SaveLedger`](crate::Effect::SaveLedger): a later agent finds it.
     LedgerSaved {
         /// From the effect.
         version: u64,

@@ -21,10 +21,11 @@ pub(crate) struct Turn<'a> {
     pub(crate) effects: &'a mut Vec<Effect>,
 }
 
-/// The ledger's versions: which one is wanted, on its way, on disk.
+/// The ledger's versions: which one is wanted, on its way, written.
 ///
-/// An intent (to start a process) is carried out only once a version with it in it is on disk, so
-/// that an agent that dies in between finds what it started.
+/// An intent (to start a process) is carried out only once a version with it in it is written, so
+/// that an agent that dies in between finds what it started. It is on disk soon after: a machine
+/// that dies takes its processes along.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Saves {
     /// Of the last `SaveLedger`.

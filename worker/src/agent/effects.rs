@@ -13,22 +13,16 @@ use tucano_common::time::Wall;
 use tucano_common::wire::worker::{InstanceReport, Notice, RunState};
 use tucano_net::text::Escaped;
 use tucano_net::{FdId, Io};
-use tucano_worker_core::{BuildKey, Effect, Fact, Folder, JobRun, Ledger, Note, Probe, Supervisor};
+use tucano_worker_core::{BuildKey, Effect, Fact, Folder, JobRun, Note, Probe, Supervisor};
 
 use super::Msg;
 use super::fetch::{FetchJob, Fetcher};
 use super::helpers::{Helper, Queue};
-use super::ledger_file;
+use super::ledgers::{Ledgers, SaveJob};
 use super::link::Link;
 use super::probes::Probes;
 use super::sweep::{self, SweepJob};
 use crate::runner::supervisor::{Outcome, Runner, Watch};
-
-/// A ledger to be written.
-pub(crate) struct SaveJob {
-    version: u64,
-    ledger: Ledger,
-}
 
 /// Which of a job's descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +65,7 @@ impl Hands {
         answers: &tucano_net::Sender<Msg>,
     ) -> std::io::Result<Hands> {
         let layout = fetcher.layout.clone();
-        let path = layout.ledger();
+        let mut ledgers = Ledgers::start(layout.ledger(), answers.clone())?;
         Ok(Hands {
             runner,
             probes: Probes::default(),
@@ -79,7 +73,7 @@ impl Hands {
             sweep: Queue::spawn(Helper::Sweep, answers.clone(), move |job| {
                 sweep::run(&layout, job)
             })?,
-            disk: Queue::spawn(Helper::Disk, answers.clone(), move |job| Some(save(&path, &job)))?,
+            disk: Queue::spawn(Helper::Disk, answers.clone(), move |job| Some(ledgers.save(&job)))?,
             watched: BTreeMap::new(),
             starting: BTreeMap::new(),
             fetching: BTreeMap::new(),
@@ -231,14 +225,6 @@ fn remove_unused_data(service: &ServiceName, supervisor: &Supervisor) {
     if supervisor.reports().iter().all(is_done) {
         let data = supervisor.settings().layout.data(service);
         let _it_is_used_or_was_never_made = std::fs::remove_dir(data);
-    }
-}
-
-fn save(path: &std::path::Path, job: &SaveJob) -> Fact {
-    let version = job.version;
-    match ledger_file::save(path, &job.ledger) {
-        Ok(()) => Fact::LedgerSaved { version },
-        Err(error) => Fact::LedgerFailed { version, message: error.to_string() },
     }
 }
 

@@ -1,5 +1,9 @@
-//! The ledger on disk: written whole beside the old one and put in its place, so that there is
-//! always a whole one.
+//! The ledger on disk, so that there is always a whole one.
+//!
+//! What waits for it, a start above all, waits for the next agent to find it, not for the disk: a
+//! machine that loses its power loses the processes too. So each version is first only written
+//! (`.next`: any later agent of this boot reads it), and brought onto the disk afterwards, the
+//! newest one, in the old one's place. An agent takes the newest of them that is whole.
 //!
 //! What it says is the supervisor's. One that can't be read is set aside under another name, never
 //! written over.
@@ -52,26 +56,43 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Reads it.
+/// Reads the newest.
 pub(crate) fn load(path: &Path, now: Wall) -> io::Result<Found> {
+    for name in [next(path), syncing(path)] {
+        // Torn by a loss of power, or of a full disk: the one before it is whole.
+        let is_whole = fs::read(&name).is_ok_and(|bytes| parse(&bytes).is_ok());
+        if is_whole {
+            fs::rename(name, path)?;
+            break;
+        }
+    }
+    forget_unsynced(path);
+    load_synced(path, now)
+}
+
+fn load_synced(path: &Path, now: Wall) -> io::Result<Found> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(error),
     };
-    let reason = match serde_json::from_slice::<LedgerHead>(&bytes) {
-        Ok(head) if head.version != VERSION => Reason::Version(head.version),
-        Ok(_) => match serde_json::from_slice(&bytes) {
-            Ok(ledger) => return Ok(Found::Ledger(Box::new(ledger))),
-            Err(error) => Reason::Damaged(error),
-        },
-        Err(error) => Reason::Damaged(error),
+    let reason = match parse(&bytes) {
+        Ok(ledger) => return Ok(Found::Ledger(Box::new(ledger))),
+        Err(reason) => reason,
     };
     let mut kept_as = path.as_os_str().to_owned();
     kept_as.push(format!(".unread-{}", now.0));
     let kept_as = PathBuf::from(kept_as);
     fs::rename(path, &kept_as)?;
     Ok(Found::SetAside(Unreadable { reason, kept_as }))
+}
+
+fn parse(bytes: &[u8]) -> Result<Ledger, Reason> {
+    let head: LedgerHead = serde_json::from_slice(bytes).map_err(Reason::Damaged)?;
+    if head.version != VERSION {
+        return Err(Reason::Version(head.version));
+    }
+    serde_json::from_slice(bytes).map_err(Reason::Damaged)
 }
 
 /// What a ledger must have said, out of what stands beside the processes that run. `is_built` tells
@@ -92,17 +113,64 @@ pub(crate) fn rebuild(
     Ledger { version: VERSION, holds, balancer_url, instances, builds, quarantine }
 }
 
-/// Writes it; on disk when this returns.
+/// Writes it; a later agent of this boot finds it when this returns, and [`sync`] is to follow.
+pub(crate) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
+    write_part(path, ledger)?;
+    fs::rename(part(path), next(path))
+}
+
+/// Brings what was written last onto the disk. For another thread than the one that writes: it may
+/// take as long as the disk does.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    // Taken by a rename, so that what is written meanwhile is neither half synced nor lost.
+    match fs::rename(next(path), syncing(path)) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    put_in_place(&syncing(path), path)
+}
+
+/// Writes it; on disk when this returns. Not while [`sync`] goes on.
 pub(crate) fn save(path: &Path, ledger: &Ledger) -> io::Result<()> {
-    let part = path.with_extension("part");
+    write_part(path, ledger)?;
+    put_in_place(&part(path), path)?;
+    forget_unsynced(path);
+    Ok(())
+}
+
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
+}
+
+fn next(path: &Path) -> PathBuf {
+    path.with_extension("next")
+}
+
+fn syncing(path: &Path) -> PathBuf {
+    path.with_extension("syncing")
+}
+
+/// Older ones that would be taken for newer.
+fn forget_unsynced(path: &Path) {
+    for name in [next(path), syncing(path)] {
+        let _there_seldom_is_one = fs::remove_file(name);
+    }
+}
+
+fn write_part(path: &Path, ledger: &Ledger) -> io::Result<()> {
     let mut options = File::options();
-    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(part(path))?;
     let mut writer = BufWriter::with_capacity(16 * 1024, file);
     serde_json::to_writer(&mut writer, ledger)?;
     writer.write_all(b"\n")?;
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_data()?;
-    fs::rename(&part, path)?;
+    writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(())
+}
+
+fn put_in_place(written: &Path, path: &Path) -> io::Result<()> {
+    File::open(written)?.sync_data()?;
+    fs::rename(written, path)?;
     // The new name is on disk only when its folder is.
     match path.parent() {
         Some(folder) => File::open(folder)?.sync_all(),
@@ -145,6 +213,43 @@ mod tests {
             assert_eq!(*found, ledger(generation));
         }
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "a part was left");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn loaded(path: &Path) -> Ledger {
+        match load(path, Wall(0)) {
+            Ok(Found::Ledger(found)) => *found,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_newest_whole_one_counts_wherever_an_agent_or_a_machine_ended() {
+        let folder = folder("ledger-next");
+        let path = folder.join("ledger.json");
+        write(&path, &ledger(1)).unwrap();
+        assert_eq!(loaded(&path), ledger(1), "written and not synced");
+        sync(&path).unwrap();
+        // Ended while one is being synced, and another one was written since.
+        write(&path, &ledger(2)).unwrap();
+        fs::rename(next(&path), syncing(&path)).unwrap();
+        assert_eq!(loaded(&path), ledger(2));
+        write(&path, &ledger(3)).unwrap();
+        fs::rename(next(&path), syncing(&path)).unwrap();
+        write(&path, &ledger(4)).unwrap();
+        assert_eq!(loaded(&path), ledger(4));
+        // The power went: what was not synced is torn or empty.
+        for torn in ["", "{\"version\":1,", "{\"version\":9}"] {
+            fs::write(next(&path), torn).unwrap();
+            fs::write(syncing(&path), torn).unwrap();
+            assert_eq!(loaded(&path), ledger(4));
+        }
+        // What is saved at once is not overruled by what was written before.
+        write(&path, &ledger(5)).unwrap();
+        save(&path, &ledger(6)).unwrap();
+        sync(&path).unwrap();
+        assert_eq!(loaded(&path), ledger(6));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -14,6 +14,7 @@ mod guard;
 mod helpers;
 mod introduction;
 mod ledger_file;
+mod ledgers;
 mod link;
 mod link_state;
 mod link_text;

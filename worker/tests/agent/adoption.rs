@@ -76,10 +76,9 @@ fn a_torn_or_lost_ledger_is_rebuilt_from_what_runs() {
     for torn in [Some(""), Some("{\"version\": 1, \"holds\""), Some("{\"version\": 999}"), None] {
         let (mut worker, pid) = running();
         worker.kill_agent();
-        let ledger = worker.data().join("state/ledger.json");
-        match torn {
-            Some(torn) => fs::write(&ledger, torn).unwrap(),
-            None => fs::remove_file(&ledger).unwrap(),
+        let ledger = worker.forget_ledger();
+        if let Some(torn) = torn {
+            fs::write(&ledger, torn).unwrap();
         }
         worker.start();
         let report = worker.wait_for("its process", |report| report["pid"].is_number());
@@ -93,7 +92,7 @@ fn a_torn_or_lost_ledger_is_rebuilt_from_what_runs() {
 fn what_no_ledger_and_no_record_knows_is_ended() {
     let (mut worker, pid) = running();
     worker.kill_agent();
-    fs::remove_file(worker.data().join("state/ledger.json")).unwrap();
+    worker.forget_ledger();
     fs::remove_file(worker.job().join("entry.json")).unwrap();
     worker.start();
     assert_eq!(worker.report(), Value::Null);

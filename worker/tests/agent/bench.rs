@@ -184,6 +184,15 @@ impl Worker {
         numbers("/proc").into_iter().filter(marked).collect()
     }
 
+    /// Removes its ledger, and what of it is not on disk yet; where it was.
+    pub(crate) fn forget_ledger(&self) -> PathBuf {
+        let state = self.data().join("state");
+        for name in self.names("state").into_iter().filter(|name| name.starts_with("ledger.")) {
+            fs::remove_file(state.join(name)).unwrap();
+        }
+        state.join("ledger.json")
+    }
+
     /// The file `words` in the folder that its scripts run in.
     pub(crate) fn words(&self) -> PathBuf {
         self.data().join("builds/c.web.1/words")
