@@ -47,6 +47,7 @@ impl Lab {
         let options = Options {
             controller_flags: owned(controller_flags),
             worker_flags: owned(worker_flags),
+            ..Options::default()
         };
         Lab::assemble(Folder::new("test").expect("a folder"), workers, options, None)
     }

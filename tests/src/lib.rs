@@ -5,11 +5,13 @@
 
 #![deny(unsafe_code)]
 
+mod disk;
 mod lab;
 mod puppet;
 mod raw;
 pub mod specs;
 
+pub use disk::{Fault, Faults, SmallDisk};
 pub use lab::{Lab, MINUTE, SOON};
 pub use puppet::Puppet;
 pub use raw::{Raw, raw};

@@ -10,6 +10,7 @@ mod client;
 mod delete;
 mod deploy;
 mod failures;
+mod faults;
 mod flags;
 mod install;
 mod load;

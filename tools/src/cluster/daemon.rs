@@ -26,6 +26,16 @@ impl Daemon {
     /// Starts `binary` in a process group of its own; what it prints is appended to `log`. Nothing
     /// of `TUCANO_…` in this environment reaches it.
     pub fn start(binary: PathBuf, flags: &[String], log: &Path) -> Result<Daemon, ClusterError> {
+        Daemon::start_in(binary, flags, &[], log)
+    }
+
+    /// The same with more in its environment.
+    pub fn start_in(
+        binary: PathBuf,
+        flags: &[String],
+        env: &[(String, String)],
+        log: &Path,
+    ) -> Result<Daemon, ClusterError> {
         let file_failed = |error| ClusterError::File(log.to_path_buf(), error);
         let out = File::options().create(true).append(true).open(log).map_err(file_failed)?;
         let err = out.try_clone().map_err(file_failed)?;
@@ -36,6 +46,7 @@ impl Daemon {
                 command.env_remove(name);
             }
         }
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         let spawned = command.spawn().map_err(|error| ClusterError::Spawn(binary.clone(), error));
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Daemon { name, log: log.to_path_buf(), child: spawned? })

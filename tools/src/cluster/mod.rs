@@ -65,6 +65,8 @@ pub struct Options {
     pub controller_flags: Vec<String>,
     /// Flags of every worker beside the ones that place it.
     pub worker_flags: Vec<String>,
+    /// What stands in the controller's environment beside this process's own.
+    pub controller_env: Vec<(String, String)>,
 }
 
 /// A controller and its workers, each in a process group of its own so that a Ctrl-C at the
@@ -108,7 +110,8 @@ impl Cluster {
         ];
         flags.extend(self.options.controller_flags.iter().cloned());
         let log = self.folder.path().join("controller.log");
-        let daemon = Daemon::start(self.binary("tucano-controller")?, &flags, &log)?;
+        let env = &self.options.controller_env;
+        let daemon = Daemon::start_in(self.binary("tucano-controller")?, &flags, env, &log)?;
         let daemon = self.controller.insert(daemon);
         daemon.wait_for_port(layout.api, Duration::from_secs(20))
     }
