@@ -86,6 +86,16 @@ impl Lab {
         });
     }
 
+    /// Waits until every worker is heard, drained or not.
+    pub fn wait_heard(&self) {
+        self.until("workers that are heard", SOON, || {
+            let workers: Vec<WorkerView> = self.api.get("/v1/workers").ok()?;
+            let heard = |state| matches!(state, WorkerState::Ready | WorkerState::Draining);
+            let all = workers.iter().all(|worker| heard(worker.state));
+            (all && workers.len() == self.cluster.layout.workers.len()).then_some(())
+        });
+    }
+
     /// Reads a resource that has to be there.
     pub fn get<T: serde::de::DeserializeOwned>(&self, target: &str) -> T {
         self.api.get(target).unwrap_or_else(|error| panic!("GET {target}: {error}"))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 use tucano_common::prng::Prng;
 use tucano_common::spec::Digest;
+use tucano_common::wire::views::MetricsPoint;
 use tucano_controller_core::cluster::LeaseState;
 use tucano_controller_core::deployer::{Command, Fact, Rows};
 
@@ -204,6 +205,67 @@ fn questions_wait_for_news_and_no_longer_than_they_want() {
     assert!(bench.told(old).is_some(), "an index of another start's future is answered at once");
     let unknown = bench.query(Query::Service(service("no")), block);
     assert_eq!(bench.told(unknown).expect("at once").0, 404);
+}
+
+#[test]
+fn every_list_and_object_waits_for_its_own_news() {
+    let mut bench = Bench::new();
+    bench.join("w1");
+    bench.join("w2");
+    for name in ["web", "other"] {
+        bench.command(deploy(name, 1));
+        bench.obey();
+    }
+    bench.tick(SETTLED);
+    let of = |bench: &Bench, name: &str| {
+        let cluster = bench.shell.core.cluster();
+        let instance = cluster.alive_of(&service(name)).next().expect("one").clone();
+        let deployment = cluster.service(&service(name)).expect("it is there").deployment;
+        (instance, deployment)
+    };
+    let (instance, deployment) = of(&bench, "web");
+    let (other, other_deployment) = of(&bench, "other");
+    let name = instance.state.worker().expect("placed").clone();
+    let metrics = Query::WorkerMetrics { worker: name.clone(), since: 3600 * SECOND };
+    let news = [
+        Query::Services,
+        Query::Service(service("web")),
+        Query::Revisions(service("web")),
+        Query::Deployments,
+        Query::Deployment(deployment),
+        Query::Instances,
+        Query::Instance(instance.id),
+        Query::Workers,
+        Query::Worker(name.clone()),
+        metrics,
+        Query::Status,
+        Query::Discovery(None),
+        Query::Discovery(Some(service("web"))),
+        Query::Events { after: bench.shell.indices.last_event(), limit: 9 },
+    ];
+    let silent = [
+        Query::Service(service("other")),
+        Query::Deployment(other_deployment),
+        Query::Instance(other.id),
+    ];
+    let ask = |bench: &mut Bench, query: &Query| {
+        let index = bench.shell.indices.of(query);
+        bench.query(query.clone(), Some(Block { index, wait: 60 * SECOND }))
+    };
+    let waiting: Vec<_> = news.iter().map(|query| (query, ask(&mut bench, query))).collect();
+    let quiet: Vec<_> = silent.iter().map(|query| (query, ask(&mut bench, query))).collect();
+    for (query, ticket) in waiting.iter().chain(&quiet) {
+        assert!(bench.reply(*ticket).is_none(), "{query:?}: there is no news yet");
+    }
+    bench.command(Command::RestartInstance { instance: instance.id });
+    let point = MetricsPoint { at: bench.now.wall, ..crate::discovery::tests::point(0) };
+    bench.news(vec![News::Minutes(vec![(name, point)])]);
+    for (query, ticket) in waiting {
+        assert!(matches!(bench.reply(ticket), Some(Ok(_))), "{query:?} is not told its news");
+    }
+    for (query, ticket) in quiet {
+        assert!(bench.reply(ticket).is_none(), "{query:?}: that was another's");
+    }
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn worker() -> Worker {
     }
 }
 
-fn point(minute: i64) -> MetricsPoint {
+pub(crate) fn point(minute: i64) -> MetricsPoint {
     MetricsPoint {
         at: Wall(minute * 60_000),
         cpu_ratio: 0.5,

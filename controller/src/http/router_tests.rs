@@ -64,6 +64,30 @@ fn routes() -> Vec<(String, Vec<(Method, Action)>)> {
     rows.into_iter().map(|(path, actions)| (whole(path), actions)).collect()
 }
 
+#[test]
+fn every_list_and_object_can_be_waited_for() {
+    for (path, actions) in routes() {
+        let Some((_, action)) = actions.into_iter().find(|(method, _)| *method == Method::Get)
+        else {
+            continue;
+        };
+        let is_object = match action {
+            // Alive, counted, described, copied, streamed; or an agent's, whose heartbeat says it.
+            Action::Healthz
+            | Action::Metrics
+            | Action::OpenApi
+            | Action::Snapshot
+            | Action::ServiceLogs(_)
+            | Action::InstanceLogs(_)
+            | Action::Assignments(_)
+            | Action::GetArtifact(_) => false,
+            _ => true,
+        };
+        let both = [Param::Index, Param::Wait].iter().all(|one| action.params().contains(one));
+        assert_eq!(both, is_object, "{path}");
+    }
+}
+
 /// Every path, with names in it.
 pub(crate) fn paths() -> Vec<String> {
     routes()

@@ -7,6 +7,7 @@
 
 mod balancer;
 mod client;
+mod crashes;
 mod delete;
 mod deploy;
 mod failures;
