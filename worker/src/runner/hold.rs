@@ -314,6 +314,7 @@ impl<'a> Holder<'a> {
             }
         }
         tell(&Status::Started(started));
+        sys::let_go_of_code();
     }
 
     fn take_signals(&mut self) {

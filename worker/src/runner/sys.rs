@@ -37,6 +37,30 @@ pub(super) fn close_others_at_exec() {
     }
 }
 
+/// Lets go of the pages of code that the start needed: a process that sleeps for days keeps none of
+/// them mapped, so the kernel may take them where memory is short. What is needed again is mapped
+/// again, from the page cache as a rule.
+pub(super) fn let_go_of_code() {
+    let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+    for (start, length) in maps.lines().filter_map(code_mapping) {
+        let address = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
+        // SAFETY: code of a file is never written, so each page comes back as it was; the kernel
+        // maps it at its next use, also the one that runs now.
+        let _as_it_was = unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Start and length of a mapping of a file's code, out of a line of `/proc/self/maps`. What is only
+/// readable is left out: a part of it was written while it was relocated.
+fn code_mapping(line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    let (rights, file) = (fields.next()?, fields.nth(3)?);
+    let number = |text| usize::from_str_radix(text, 16).ok();
+    let (start, end) = (number(start)?, number(end)?);
+    (rights == "r-xp" && file.starts_with('/')).then_some((start, end.checked_sub(start)?))
+}
+
 /// Every signal as a fresh process has it: default disposition, none blocked.
 pub(super) fn reset_signals() -> io::Result<()> {
     // The kernel's own call: libc keeps two of the real-time signals to itself, and whoever started
@@ -62,4 +86,32 @@ pub(super) fn idle_io() {
     // SAFETY: it takes numbers only; 0 is the calling process.
     let _best_effort =
         unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_code_of_files_is_let_go() {
+        for (line, found) in [
+            ("5600-5700 r-xp 00001000 fe:00 77   /usr/bin/tucano worker", Some((0x5600, 0x100))),
+            ("5600-5700 r--p 00001000 fe:00 77   /usr/bin/tucano", None),
+            ("5600-5700 rw-p 00001000 fe:00 77   /usr/bin/tucano", None),
+            ("5600-5700 rwxp 00001000 fe:00 77   /usr/bin/tucano", None),
+            ("5600-5700 r-xp 00000000 00:00 0    [vdso]", None),
+            ("5600-5700 r-xp 00000000 00:00 0", None),
+            ("", None),
+        ] {
+            assert_eq!(code_mapping(line), found, "{line}");
+        }
+    }
+
+    #[test]
+    fn code_that_was_let_go_still_runs() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(maps.lines().filter_map(code_mapping).count() > 0, "{maps}");
+        let_go_of_code();
+        assert_eq!("12".parse(), Ok(12));
+    }
 }
