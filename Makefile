@@ -25,12 +25,13 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants fmt lint install uninstall need-build need-test clean
+.PHONY: help build release demo test sim mutants bench-supervisor fmt lint install uninstall need-build need-test clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
 	@echo 'make test       formatting, lints and every test'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
+	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
 	@echo 'make build      debug binaries in $(TARGET)/debug'
 	@echo 'make release    small, fast binaries in $(TARGET)/release'
 	@echo 'make install    binaries, units, users and folders (PREFIX=$(PREFIX), DESTDIR for packages)'
@@ -84,6 +85,15 @@ mutants: need-build
 
 clean:
 	$(CARGO) clean
+
+# The agent beside supervisord and pm2: memory, CPU, time from a start request to the process.
+SUPERVISORD ?= supervisord
+PM2         ?= pm2
+KEPT        ?= 10
+bench-supervisor: release
+	python3 tools/bench/supervisors.py --worker $(TARGET)/release/tucano-worker \
+		--controller $(TARGET)/release/tucano-controller --kept $(KEPT) \
+		--supervisord '$(SUPERVISORD)' --pm2 '$(PM2)'
 
 # --- installing ------------------------------------------------------------------------------
 

@@ -480,6 +480,8 @@ pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Another agent has this one's name: it is tried again so seldom.
 pub const LINK_REFUSED_RETRY: Duration = Duration::from_secs(10);
+/// From a ledger's being written to its being brought onto the disk: a start takes less.
+pub const LEDGER_SYNC_DELAY: Duration = Duration::from_millis(200);
 /// The new binary of an upgrade in place says its version within this, also from a slow card.
 pub const UPGRADE_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// See [`UPGRADE_CHECK_TIMEOUT`]: a name and a number.

@@ -38,6 +38,14 @@ def tool(name, package):
     return found
 
 
+def peer(name, how):
+    """The path of a program that Debian does not have, or the command that installs it."""
+    found = shutil.which(name)
+    if not found:
+        raise SystemExit(f"bench: {name} is missing: {how}, or say where it is (--help)")
+    return found
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -91,17 +99,42 @@ def family(pid):
     return found
 
 
+def own_cpu_ns(pid):
+    """Nanoseconds on a core so far, of all threads of a process."""
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+        try:
+            with open(path) as file:
+                total += int(file.read().split()[0])
+        except OSError:
+            pass
+    return total
+
+
+def thread_cpu_ns(pid, name):
+    """Nanoseconds on a core so far, of the threads of a process that have this name."""
+    total = 0
+    for path in glob.glob(f"/proc/{pid}/task/*"):
+        with open(f"{path}/comm") as comm, open(f"{path}/schedstat") as stat:
+            if comm.read().strip() == name:
+                total += int(stat.read().split()[0])
+    return total
+
+
+def own_memory_kib(pid):
+    """(resident, its share of what is shared) memory of a process in KiB."""
+    sums = {"Rss:": 0, "Pss:": 0}
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        for line in file:
+            key = line.split()[0]
+            if key in sums:
+                sums[key] += int(line.split()[1])
+    return sums["Rss:"], sums["Pss:"]
+
+
 def cpu_ns(pid):
     """Nanoseconds on a core so far, of all threads of a process and its children."""
-    total = 0
-    for each in family(pid):
-        for path in glob.glob(f"/proc/{each}/task/*/schedstat"):
-            try:
-                with open(path) as file:
-                    total += int(file.read().split()[0])
-            except OSError:
-                pass
-    return total
+    return sum(own_cpu_ns(each) for each in family(pid))
 
 
 def memory_kib(pid):

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
+use tucano_common::limits::LEDGER_SYNC_DELAY;
 use tucano_net::threads::{self, Stack};
 use tucano_worker_core::{Fact, Ledger};
 
@@ -39,6 +40,9 @@ impl Ledgers {
         let (its_path, its_refused) = (path.clone(), Arc::clone(&refused));
         let body = move || {
             for () in woken {
+                // One for all changes of a start, and not while the start makes its folders: the
+                // file system's journal would make it wait after all.
+                std::thread::sleep(LEDGER_SYNC_DELAY);
                 if let Err(error) = ledger_file::sync(&its_path) {
                     its_refused.store(true, Ordering::Release);
                     // Of no version: all are to be tried again.

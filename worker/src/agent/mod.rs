@@ -55,7 +55,8 @@ use upgrade::Upgrade;
 
 use crate::monitor::{Holders, Sample, Targets};
 
-/// Logs of instances that are gone are looked through so often.
+/// Logs of instances that are gone are looked through so often, and code that is needed seldom is
+/// let go of.
 const LOGS_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// What other threads say to the agent's loop.
@@ -317,6 +318,7 @@ impl Agent {
         if swept.is_none_or(|swept| now.mono.since(swept) >= LOGS_SWEEP_INTERVAL) {
             self.state.logs_swept = Some(now.mono);
             self.hands.sweep_logs(self.supervisor.ids().collect(), now.wall);
+            crate::runner::let_go_of_code();
         }
     }
 

@@ -8,6 +8,10 @@ use std::os::unix::fs::FileExt;
 
 use tucano_common::limits::PROC_FILE_BYTES_MAX;
 
+/// The kernel fills a page before it gives a text in pieces: what is shorter than half of one is
+/// whole. Asking for more would make it write the whole text again, only to say so.
+const WHOLE_BELOW_BYTES: usize = 2048;
+
 /// One that may not be there (`/proc/pressure` on an older kernel).
 pub(super) struct ProcFile {
     file: Option<File>,
@@ -33,7 +37,12 @@ fn read_from_start<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a [
     loop {
         match file.read_at(&mut buffer[length..], length as u64) {
             Ok(0) => return Ok(&buffer[..length]),
-            Ok(more) => length += more,
+            Ok(more) => {
+                length += more;
+                if length < WHOLE_BELOW_BYTES {
+                    return Ok(&buffer[..length]);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

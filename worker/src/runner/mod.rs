@@ -21,3 +21,4 @@ pub(crate) mod user;
 mod user_files;
 
 pub(crate) use process::{ends_within, reap_ended};
+pub(crate) use sys::let_go_of_code;

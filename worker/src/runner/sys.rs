@@ -1,5 +1,6 @@
 //! The system calls that no safe wrapper has: dispositions of signals, descriptors by number, the
-//! priority of I/O. Called by the holder and the shim, each of which has one thread.
+//! priority of I/O, memory. Called by the holder and the shim, each of which has one thread; what
+//! the agent calls too may be called by any thread.
 #![expect(unsafe_code, reason = "each block stands alone and says why it is sound")]
 
 use std::io;
@@ -40,7 +41,7 @@ pub(super) fn close_others_at_exec() {
 /// Lets go of the pages of code that the start needed: a process that sleeps for days keeps none of
 /// them mapped, so the kernel may take them where memory is short. What is needed again is mapped
 /// again, from the page cache as a rule.
-pub(super) fn let_go_of_code() {
+pub(crate) fn let_go_of_code() {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     for (start, length) in maps.lines().filter_map(code_mapping) {
         let address = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
