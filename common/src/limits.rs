@@ -511,6 +511,10 @@ pub const SAMPLES_A_SCAN_MAX: u32 = 16;
 pub const STAT_FILES_OPEN_MAX: usize = 256;
 /// A file of /proc that is read again and again: `/proc/stat` of hundreds of CPUs and interrupts.
 pub const PROC_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Sensors of heat that are read; a server has a dozen.
+pub const HEAT_SENSORS_MAX: usize = 16;
+/// CPUs whose throttling is counted: those of one package mostly move together.
+pub const HEAT_COUNTERS_MAX: usize = 16;
 /// Logs followed at a time on one worker.
 pub const LOG_FOLLOWERS_MAX: usize = 64;
 /// How often a followed log is looked at.

@@ -264,6 +264,15 @@ pub struct InstanceView {
     pub memory_bytes: u64,
     /// CPU over the last sample, in cores.
     pub cpu_cores: f32,
+    /// The most memory that was sampled of its process of now.
+    #[serde(default)]
+    pub memory_peak_bytes: u64,
+    /// Its processes.
+    #[serde(default)]
+    pub processes: u32,
+    /// Descriptors that they have open, counted now and then.
+    #[serde(default)]
+    pub descriptors: u32,
     /// The instance whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<InstanceId>,

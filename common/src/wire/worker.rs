@@ -261,6 +261,9 @@ pub struct Usage {
     pub cpu_cores: f32,
     /// Its processes.
     pub processes: u32,
+    /// Descriptors that they have open, counted now and then; 0 where the agent may not look.
+    #[serde(default)]
+    pub descriptors: u32,
 }
 
 /// Why something of an instance failed: what a person needs to act.
@@ -366,6 +369,17 @@ pub struct WorkerMetrics {
     pub disk_total_bytes: u64,
     /// Free there, for the agent's user.
     pub disk_free_bytes: u64,
+    /// Files (inodes) that the data folder's file system has room for; 0 where it has no bound.
+    pub inodes_total: u64,
+    /// Free of them, for the agent's user.
+    pub inodes_free: u64,
+    /// The hottest of the machine's sensors, in degrees Celsius; none where it has none.
+    pub temperature_c: Option<f32>,
+    /// Whether its CPUs were slowed down for heat (or, on a Raspberry Pi, for want of power) since
+    /// the last sample; none where the machine does not tell.
+    pub throttled: Option<bool>,
+    /// The worker's clock less the controller's, from the last answer; good to half its round trip.
+    pub clock_offset_ms: Option<i64>,
     /// Bytes a second in, without loopback.
     pub network_in_bytes_per_s: u64,
     /// Bytes a second out, without loopback.

@@ -22,6 +22,7 @@ use tucano_net::url::HttpUrl;
 use tucano_net::{Answer, AnswerMode, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
 use tucano_worker_core::Supervisor;
 
+use super::clock_offset::ClockOffset;
 use super::introduction::Introduction;
 use super::link_state::{Ask, Change, LinkState, Outcome};
 use super::link_text::{heartbeat_json, refusal};
@@ -32,6 +33,7 @@ pub(crate) struct Link {
     state: LinkState,
     prng: Prng,
     call: Option<(CallId, Ask)>,
+    clock: ClockOffset,
     /// The controller's addresses; empty until its name is resolved.
     addresses: Vec<SocketAddr>,
     next_address: usize,
@@ -75,6 +77,7 @@ impl Link {
             intro,
             prng,
             call: None,
+            clock: ClockOffset::default(),
             next_address: 0,
             resolving: false,
             // Larger than any that an earlier agent used, should the controller still compare.
@@ -152,6 +155,7 @@ impl Link {
                 total: Some(LINK_TIMEOUT * 2),
             };
             self.call = Some((io.call(address, request, timeouts), ask));
+            self.clock.asked(now.wall);
         }
         Need::Nothing
     }
@@ -236,7 +240,7 @@ impl Link {
             seq: self.seq,
             at: now,
             holds: supervisor.holds().cloned(),
-            metrics: self.metrics.clone(),
+            metrics: WorkerMetrics { clock_offset_ms: self.clock.millis(), ..self.metrics.clone() },
             instances: supervisor.reports(),
             notices: self.notices.iter().cloned().collect(),
         })
@@ -350,11 +354,13 @@ impl Link {
                         hello.generation
                     );
                 }
+                self.clock.answered(hello.at, now.wall);
                 supervisor.set_balancer_url(hello.balancer_url);
                 wanted(hello.cluster, hello.generation)
             }
             Ask::Heartbeat => {
                 let answer: HeartbeatAnswer = answer.json()?;
+                self.clock.answered(answer.at, now.wall);
                 wanted(answer.cluster, answer.generation)
             }
             Ask::Assignments => {

@@ -6,6 +6,7 @@
 //! do, carry that out, say what changed.
 
 mod api;
+mod clock_offset;
 mod effects;
 #[cfg(test)]
 mod fake_controller;

@@ -1,4 +1,4 @@
-//! The machine: CPU, memory, load, pressure, disk, network, uptime.
+//! The machine: CPU, memory, load, pressure, disk, network, heat, uptime.
 //!
 //! What the kernel does not tell stays at its default; nothing here fails. The sampler calls it.
 
@@ -13,6 +13,7 @@ use tucano_common::time::Mono;
 use tucano_common::wire::worker::{Capacity, Pressure, WorkerMetrics};
 use tucano_worker_core::usage::{CpuTicks, rate_per_s};
 
+use super::heat::Heat;
 use super::proc_file::ProcFile;
 
 /// The files, and what the last sample left for the next difference.
@@ -23,6 +24,7 @@ pub(super) struct Machine {
     uptime: ProcFile,
     net_dev: ProcFile,
     pressure: [ProcFile; 3],
+    heat: Heat,
     data_dir: PathBuf,
     buffer: Vec<u8>,
     earlier: Option<Earlier>,
@@ -45,7 +47,8 @@ impl Machine {
             loadavg: ProcFile::open("/proc/loadavg"),
             uptime: ProcFile::open("/proc/uptime"),
             net_dev: ProcFile::open("/proc/net/dev"),
-            pressure: pressure.map(|kind| ProcFile::open(&format!("/proc/pressure/{kind}"))),
+            pressure: pressure.map(|kind| ProcFile::open(format!("/proc/pressure/{kind}"))),
+            heat: Heat::find(Path::new("/sys")),
             data_dir: data_dir.to_owned(),
             buffer: Vec::new(),
             earlier: None,
@@ -64,9 +67,13 @@ impl Machine {
             metrics.uptime_s = uptime.uptime_duration().as_secs();
         }
         metrics.pressure = self.pressure();
+        metrics.temperature_c = self.heat.temperature_c(&mut self.buffer);
+        metrics.throttled = self.heat.throttled(&mut self.buffer);
         if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
             metrics.disk_total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
             metrics.disk_free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+            metrics.inodes_total = disk.f_files;
+            metrics.inodes_free = disk.f_favail;
         }
         metrics
     }
@@ -187,6 +194,7 @@ mod tests {
         assert_eq!(second.memory_total_bytes, capacity().memory_bytes);
         assert!(second.memory_total_bytes > 0 && second.uptime_s > 0);
         assert!(second.disk_free_bytes <= second.disk_total_bytes && second.disk_total_bytes > 0);
+        assert!(second.inodes_free <= second.inodes_total);
     }
 
     #[test]
@@ -199,6 +207,7 @@ mod tests {
         machine.uptime = nothing();
         machine.net_dev = nothing();
         machine.pressure = [nothing(), nothing(), nothing()];
+        machine.heat = Heat::find(Path::new("/nowhere"));
         for at in [1, 2] {
             assert_eq!(machine.sample(Mono(at)), WorkerMetrics::default());
         }

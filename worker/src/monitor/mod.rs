@@ -4,6 +4,7 @@
 //! latest sample with each heartbeat). Nothing is kept here but what the next difference needs;
 //! what the numbers mean is `worker_core::usage`'s.
 
+mod heat;
 mod machine;
 mod proc_file;
 mod processes;

@@ -1,10 +1,11 @@
-//! Files of `/proc` that are read again and again: opened once, read into one buffer.
+//! Files of `/proc` and `/sys` that are read again and again: opened once, read into one buffer.
 //!
 //! The kernel makes their text anew whenever they are read from their beginning.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use tucano_common::limits::PROC_FILE_BYTES_MAX;
 
@@ -18,7 +19,7 @@ pub(super) struct ProcFile {
 }
 
 impl ProcFile {
-    pub(super) fn open(path: &str) -> ProcFile {
+    pub(super) fn open(path: impl AsRef<Path>) -> ProcFile {
         ProcFile { file: File::open(path).ok() }
     }
 
@@ -63,12 +64,12 @@ mod tests {
     fn texts_are_read_whole_and_anew() {
         let path = std::env::temp_dir().join(format!("tucano-proc-file-{}", std::process::id()));
         std::fs::write(&path, vec![b'x'; 10_000]).unwrap();
-        let file = ProcFile::open(path.to_str().unwrap());
+        let file = ProcFile::open(&path);
         let mut buffer = Vec::new();
         assert_eq!(file.read(&mut buffer).unwrap().len(), 10_000);
         std::fs::write(&path, "short").unwrap();
         assert_eq!(file.read(&mut buffer), Some(&b"short"[..]));
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(ProcFile::open(path.to_str().unwrap()).read(&mut buffer), None);
+        assert_eq!(ProcFile::open(&path).read(&mut buffer), None);
     }
 }

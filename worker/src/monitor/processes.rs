@@ -26,6 +26,8 @@ struct Family {
     members: Vec<Member>,
     cpu: InstanceCpu,
     memory_peak_bytes: u64,
+    /// As the latest scan counted.
+    descriptors: u32,
 }
 
 struct Member {
@@ -83,6 +85,7 @@ impl Families {
                     members: Vec::new(),
                     cpu: InstanceCpu::default(),
                     memory_peak_bytes: 0,
+                    descriptors: 0,
                 },
             });
         }
@@ -119,6 +122,7 @@ impl Families {
                     memory_peak_bytes: family.memory_peak_bytes,
                     cpu_cores: cpu,
                     processes: sum.processes,
+                    descriptors: family.descriptors,
                 };
                 (family.id, usage)
             })
@@ -137,6 +141,13 @@ impl Families {
             }
         }
         self.all.sort_unstable();
+        self.find_members();
+        for family in &mut self.families {
+            family.descriptors = family.members.iter().map(|it| descriptors(it.process.pid)).sum();
+        }
+    }
+
+    fn find_members(&mut self) {
         let mut open = self.families.iter().flat_map(|family| &family.members).count();
         for family in &mut self.families {
             let below = below(&self.all, family.holder);
@@ -155,6 +166,19 @@ impl Families {
             }
         }
     }
+}
+
+/// How many descriptors a process has open. Linux 6.2 tells it as the folder's size.
+fn descriptors(pid: u32) -> u32 {
+    let folder = format!("/proc/{pid}/fd");
+    let told = std::fs::metadata(&folder).map_or(0, |folder| folder.len());
+    let count = if told > 0 {
+        told
+    } else {
+        // Also where it may not be looked at: then there are none to be seen.
+        std::fs::read_dir(folder).map_or(0, |entries| entries.count() as u64)
+    };
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// Everything below `holder`, without it. `all` is sorted by parent.
@@ -346,6 +370,8 @@ mod tests {
         families.set_targets(&[(id, this_process())]);
         let first = families.sample(Mono(1))[0].1;
         assert!(first.processes >= 1 && first.memory_bytes > 0 && first.cpu_cores == 0.0);
+        assert!(first.descriptors >= 3, "the standard ones at least");
+        assert_eq!(descriptors(u32::MAX), 0);
         // The kernel's clock ticks in hundredths: until the busy one has used some, there is
         // nothing to see.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
