@@ -86,6 +86,11 @@ impl IdSource {
         IdSource { last: largest_known }
     }
 
+    /// There is this one too: the next ones are larger.
+    pub fn know(&mut self, id: u64) {
+        self.last = self.last.max(id);
+    }
+
     /// The next id; `salt` decides where in the millisecond it falls, so that two controllers
     /// that were copied from one another do not make the same ones.
     pub fn next(&mut self, now: Wall, salt: u64) -> u64 {

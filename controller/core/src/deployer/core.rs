@@ -22,6 +22,8 @@ pub struct Deployer {
     pub(super) cluster: Cluster,
     pub(super) origin: Now,
     pub(super) ids: IdSource,
+    /// The largest id that was stored at the load.
+    pub(super) known_at_load: u64,
     pub(super) prng: Prng,
     pub(super) last_event: u64,
     pub(super) last_survey: u64,
@@ -75,6 +77,7 @@ impl Deployer {
         let last_survey = surveys.max().unwrap_or(0);
         let mut deployer = Deployer {
             ids: IdSource::after(largest_id.unwrap_or(0)),
+            known_at_load: largest_id.unwrap_or(0),
             prng: Prng::new(config.seed),
             routes: Routes::new(config.port_map.clone(), now),
             config,

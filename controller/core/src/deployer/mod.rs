@@ -8,6 +8,7 @@
 //! Pure: `controller/src/deployer` is the thread that asks it; the simulator runs the very same
 //! code.
 
+mod adopt;
 mod api;
 mod commands;
 mod core;

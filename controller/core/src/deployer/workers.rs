@@ -86,6 +86,7 @@ impl Deployer {
         self.catch_up(&name, told.chain(said.holds).max().unwrap_or(0));
         self.take_back(&name, &said.instances, at);
         self.take_reports(&name, said.holds, &said.instances, true, at);
+        self.adopt(&name, &said.instances, at);
         self.mark_waiting();
     }
 
