@@ -67,7 +67,7 @@ struct Opened {
 fn open(config: &Config) -> Result<Opened, StartError> {
     let dir = DataDir::open(&config.data_dir)?;
     let store = Store::open(&dir)?;
-    let snapshots = Snapshots::new(&dir).map_err(system("use the snapshots' folder"))?;
+    let snapshots = Snapshots::new(&dir);
     let refused = |flag| move |source| StartError::Listen { flag, source };
     let api = listener::listen_on(config.api_listen).map_err(refused("--api-listen"))?;
     let balancer = listener::listen_shared(config.balancer_listen, config.balancer_threads)

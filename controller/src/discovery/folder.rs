@@ -47,7 +47,10 @@ impl DataDir {
             }
             Err((_, errno)) => return Err(refused(&lock_path)(errno.into())),
         };
-        write_pid(&mut lock).map_err(refused(&lock_path))?;
+        // A full disk is no reason not to start: the lock is held all the same.
+        if let Err(error) = write_pid(&mut lock) {
+            log::warn!("{}: {error}", lock_path.display());
+        }
         Ok(DataDir { path: path.to_owned(), _lock: lock })
     }
 

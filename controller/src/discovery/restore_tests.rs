@@ -15,7 +15,7 @@ fn rig() -> (Scratch, PathBuf) {
     let scratch = Scratch::new();
     let (dir, mut store, _) = open(&scratch).expect("new");
     commit(&mut store, 1..=5);
-    let mut snapshots = Snapshots::new(&dir).expect("a folder");
+    let mut snapshots = Snapshots::new(&dir);
     let taken = snapshots.take(Wall(1000), &|| true).expect("taken");
     commit(&mut store, 6..=9);
     (scratch, taken.path)

@@ -39,17 +39,29 @@ pub(crate) struct Taken {
 }
 
 impl Snapshots {
-    /// Makes the folder ready: there, closed to others, without what a crash left half done.
-    pub(crate) fn new(dir: &DataDir) -> io::Result<Snapshots> {
-        let folder = dir.snapshots();
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-        for entry in fs::read_dir(&folder)? {
+    /// The folder's, without what a crash left half done. A disk that is full or fails is no reason
+    /// not to start: the first copy says so.
+    pub(crate) fn new(dir: &DataDir) -> Snapshots {
+        let snapshots = Snapshots { folder: dir.snapshots(), database: dir.database(), made: 0 };
+        if let Err(error) = snapshots.prepare().and_then(|()| snapshots.tidy_up()) {
+            log::warn!("{}: {error}", snapshots.folder.display());
+        }
+        snapshots
+    }
+
+    /// The folder is there, and closed to others.
+    fn prepare(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)
+    }
+
+    fn tidy_up(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             if entry.file_name().to_string_lossy().starts_with(UNDONE) {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(Snapshots { folder, database: dir.database(), made: 0 })
+        Ok(())
     }
 
     /// When the newest was taken, by its name; none where there is none.
@@ -59,6 +71,7 @@ impl Snapshots {
 
     /// Takes one, checks it, and drops the oldest.
     pub(crate) fn take(&mut self, now: Wall, go_on: &dyn Fn() -> bool) -> Result<Taken, CopyError> {
+        self.ready()?;
         self.make_room()?;
         let undone = self.copy(go_on)?;
         let path = self.folder.join(name(now));
@@ -75,6 +88,7 @@ impl Snapshots {
 
     /// A copy for somebody who takes it away: an open file without a name.
     pub(crate) fn take_away(&mut self, go_on: &dyn Fn() -> bool) -> Result<File, CopyError> {
+        self.ready()?;
         copy::has_room(&self.database, &self.folder)?;
         let undone = self.copy(go_on)?;
         let open = || -> io::Result<File> {
@@ -83,6 +97,10 @@ impl Snapshots {
             Ok(file)
         };
         open().map_err(|source| CopyError::File { path: undone.clone(), source })
+    }
+
+    fn ready(&self) -> Result<(), CopyError> {
+        self.prepare().map_err(|source| CopyError::File { path: self.folder.clone(), source })
     }
 
     fn copy(&mut self, go_on: &dyn Fn() -> bool) -> Result<PathBuf, CopyError> {
@@ -158,6 +176,8 @@ fn taken_at(path: &Path) -> Option<Wall> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+
     use super::super::tests::{Scratch, event, open};
     use super::super::{Batch, DataDir, Store};
     use super::*;
@@ -167,7 +187,7 @@ mod tests {
 
     fn rig(scratch: &Scratch) -> (DataDir, Store, Snapshots) {
         let (dir, store, _) = open(scratch).expect("new");
-        let snapshots = Snapshots::new(&dir).expect("a folder");
+        let snapshots = Snapshots::new(&dir);
         (dir, store, snapshots)
     }
 
@@ -198,6 +218,50 @@ mod tests {
         assert_eq!(snapshots.newest_at(), Some(Wall(10 * SECOND)));
         let names = fs::read_dir(dir.snapshots()).expect("listed").count();
         assert_eq!(names, SNAPSHOTS_KEPT, "nothing else is left there");
+    }
+
+    #[test]
+    fn a_copy_is_as_of_its_beginning_and_the_writer_never_waits_for_it() {
+        let scratch = Scratch::new();
+        let (_dir, store, mut snapshots) = rig(&scratch);
+        let store = RefCell::new(store);
+        let large = |seq| {
+            let mut large = event(seq);
+            large.message = "x".repeat(8000);
+            large
+        };
+        let commit = |seqs: std::ops::RangeInclusive<u64>| {
+            let batch = Batch { events: seqs.map(large).collect(), ..Batch::default() };
+            store.borrow_mut().commit(&batch).expect("stored at once");
+        };
+        commit(1..=800);
+        // Between two pieces of the copy somebody writes, more than the log holds before a
+        // checkpoint.
+        let (last, pieces) = (Cell::new(800), Cell::new(0));
+        let taken = snapshots.take(Wall(SECOND), &|| {
+            pieces.set(pieces.get() + 1);
+            commit(last.get() + 1..=last.get() + 600);
+            last.set(last.get() + 600);
+            true
+        });
+        let taken = taken.expect("taken");
+        assert!(pieces.get() > 4, "{} pieces", pieces.get());
+        let found = inspect::identify(&taken.path).expect("it is whole");
+        assert_eq!(found.last_event, 800, "nothing of what came later is in it");
+        let after = store.borrow().load().expect("read");
+        assert_eq!(after.last_event, last.get());
+    }
+
+    #[test]
+    fn where_the_folder_can_not_be_made_a_copy_says_so_and_nothing_else_fails() {
+        let scratch = Scratch::new();
+        let (dir, _store, _) = open(&scratch).expect("new");
+        fs::write(dir.snapshots(), b"in the way").expect("written");
+        let mut snapshots = Snapshots::new(&dir);
+        let refused = snapshots.take(Wall(SECOND), GO_ON).expect_err("no folder").to_string();
+        assert!(refused.contains("snapshots"), "{refused}");
+        fs::remove_file(dir.snapshots()).expect("removed");
+        snapshots.take(Wall(SECOND), GO_ON).expect("there is one now");
     }
 
     #[test]

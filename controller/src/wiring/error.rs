@@ -25,7 +25,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Open(error) => error.fmt(f),
-            StartError::Load(error) => write!(f, "--data-dir: {error}"),
+            StartError::Load(error) => write!(
+                f,
+                "--data-dir: {error}: restore a copy of before with \
+                 `tucano-controller --restore FILE` (snapshots/ in the data folder has some); \
+                 services go on running meanwhile"
+            ),
             StartError::Listen { flag, source } => write!(f, "{flag}: {source}"),
             StartError::System { what, .. } => write!(f, "could not {what}"),
         }
