@@ -416,8 +416,8 @@ pub const COPY_SPARE_BYTES: u64 = 8 * 1024 * 1024;
 /// After a restore into a folder whose own database can't be read, events go on so many numbers
 /// later: more than any cluster has between two snapshots.
 pub const RESTORED_SEQ_SKIP: u64 = 1_000_000;
-/// The check of the database at a start takes at most so long; a database of 100 MiB needs less
-/// than a tenth of it on an SD card that reads 50 MiB a second.
+/// The check of the database at a start takes at most so long: what an SD card that reads 50 MiB a
+/// second gets through in it is ten times what a busy cluster keeps.
 pub const CHECK_TIME_MAX: Duration = Duration::from_secs(20);
 /// Ended instances of a service whose output is merged into the service's: the last ones, that one
 /// looks for.
