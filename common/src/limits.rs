@@ -490,6 +490,9 @@ pub const VERSION_LINE_BYTES_MAX: u64 = 256;
 pub const NOTIFY_MESSAGE_BYTES_MAX: usize = 4096;
 /// What is kept of a script's `STATUS=`: it fits the room of its record, however it is escaped.
 pub const NOTIFY_STATUS_CHARS_MAX: usize = 100;
+/// A notice that comes later than this says when it happened; after a lost heartbeat it is not
+/// late.
+pub const NOTICE_LATE_AFTER: Duration = Duration::from_secs(3);
 /// Notices that wait for the controller; the oldest go first.
 pub const NOTICES_MAX: usize = 256;
 /// All assignments of a worker in one answer: [`WORKER_INSTANCES_MAX`] large specs would not fit

@@ -188,6 +188,11 @@ impl Lab {
     /// `kill -9` of an instance's process.
     pub fn kill_instance(&self, instance: &InstanceView) {
         let pid = instance.pid.unwrap_or_else(|| panic!("{instance:?} has no process"));
+        self.kill_process(pid);
+    }
+
+    /// `kill -9` of a process.
+    pub fn kill_process(&self, pid: u32) {
         let pid = Pid::from_raw(i32::try_from(pid).expect("a pid"));
         kill(pid, Signal::SIGKILL).expect("a living process");
     }

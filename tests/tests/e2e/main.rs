@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod away;
 mod balancer;
 mod client;
 mod crashes;

@@ -121,6 +121,29 @@ impl Note {
         }
     }
 
+    /// Whether it is part of an instance's history that the controller would miss if it is away: it
+    /// hears of the last state only, and not of what was between.
+    pub fn is_history(&self) -> bool {
+        match self {
+            Note::Ready { .. } | Note::Unhealthy { .. } | Note::Healthy(_) | Note::Ended { .. } => {
+                true
+            }
+            Note::Taken(_)
+            | Note::Started { .. }
+            | Note::Adopted { .. }
+            | Note::RestartIn { .. }
+            | Note::Failed { .. }
+            | Note::PortTaken { .. }
+            | Note::Unkillable(_)
+            | Note::SourceReady(_)
+            | Note::NotRemoved { .. }
+            | Note::LedgerFailed(_)
+            | Note::LedgerBack
+            | Note::Forgotten(_)
+            | Note::Late(_) => false,
+        }
+    }
+
     /// A short name, as `process_unkillable`: the notice's kind.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -232,7 +232,7 @@ fn remove_unused_data(service: &ServiceName, supervisor: &Supervisor) {
 fn tell(note: &Note, reach: &mut Reach<'_>) {
     let text = note.to_string();
     log::log!(level(note), "{}", Escaped(&text));
-    if note.is_notice() {
+    if note.is_notice() || (note.is_history() && reach.link.is_away()) {
         let now = reach.io.now();
         let (kind, instance) = (note.kind().to_owned(), note.instance());
         reach.link.notice(Notice { at: now.wall, kind, message: text, instance }, now.mono);

@@ -34,6 +34,8 @@ pub(crate) struct Link {
     prng: Prng,
     call: Option<(CallId, Ask)>,
     clock: ClockOffset,
+    /// The controller does not answer.
+    away: bool,
     /// The controller's addresses; empty until its name is resolved.
     addresses: Vec<SocketAddr>,
     next_address: usize,
@@ -78,6 +80,7 @@ impl Link {
             prng,
             call: None,
             clock: ClockOffset::default(),
+            away: false,
             next_address: 0,
             resolving: false,
             // Larger than any that an earlier agent used, should the controller still compare.
@@ -118,6 +121,11 @@ impl Link {
     /// Where the controller is.
     pub(crate) fn controller(&self) -> &HttpUrl {
         &self.intro.controller
+    }
+
+    /// Whether the controller does not answer.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away
     }
 
     /// The machine, as measured last.
@@ -287,7 +295,13 @@ impl Link {
         let url = &self.intro.controller;
         let took_us = matches!(outcome, Outcome::Wanted(_) | Outcome::Taken);
         let refused = outcome == Outcome::Refused;
-        match self.state.ended(outcome, now, &mut self.prng) {
+        let change = self.state.ended(outcome, now, &mut self.prng);
+        self.away = match change {
+            Some(Change::Away) => true,
+            Some(Change::Back(_)) => false,
+            None => self.away,
+        };
+        match change {
             Some(Change::Away) => log::warn!(
                 "the controller {url} is away ({}); instances go on, and it is tried again",
                 Escaped(reason)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tucano_common::id::InstanceId;
-use tucano_common::limits::WORKER_LOAD_PERCENT_MAX;
+use tucano_common::limits::{NOTICE_LATE_AFTER, WORKER_LOAD_PERCENT_MAX};
 use tucano_common::name::WorkerName;
 use tucano_common::wire::worker::{InstanceReport, Notice, RunState, Usage, WorkerMetrics};
 
@@ -294,7 +294,13 @@ impl Deployer {
         let is_name = !notice.kind.is_empty() && notice.kind.len() <= 48;
         let named = is_name && notice.kind.chars().all(letter);
         let kind = if named { notice.kind } else { "worker_notice".to_owned() };
-        let story = Story::new(EventKind::Notice(kind), notice.message, None);
+        // It may have waited for this controller to be back; an event's time is when it is told.
+        let message = if at.wall.since(notice.at) >= NOTICE_LATE_AFTER {
+            format!("{} (at {}, told late)", notice.message, notice.at)
+        } else {
+            notice.message
+        };
+        let story = Story::new(EventKind::Notice(kind), message, None);
         self.tell_notice(name, notice.instance, story, at);
     }
 
