@@ -160,11 +160,10 @@ fn present(dir: &DataDir) -> Present {
     if let Ok((cluster, last_event)) = glance(&database) {
         return Present { cluster, last_event: whole.then_some(last_event) };
     }
-    // It is damaged: whose it was, its snapshots know.
+    // It is damaged or lost: whose it was, its snapshots know.
     let snapshots = snapshots::newest_first(&dir.snapshots()).unwrap_or_default();
     let known = snapshots.iter().find_map(|path| Some(inspect::identify(path).ok()?.cluster));
-    let last_event = if database.exists() { None } else { Some(0) };
-    Present { cluster: known, last_event }
+    Present { cluster: known, last_event: None }
 }
 
 /// Brings the copy to the newest schema, looks at its rows, and has its events go on after the last

@@ -83,7 +83,7 @@ fn a_lost_folder_begins_with_the_snapshot() {
     let other = Scratch::new();
     let restored = try_restore(&other, &snapshot).expect("restored");
     assert!(restored.aside.is_none());
-    assert_eq!(last_event(&other), 6);
+    assert!(last_event(&other) > RESTORED_SEQ_SKIP, "what was lost may have given later numbers");
     let cluster = |scratch: &Scratch| open(scratch).expect("opened").2.cluster;
     assert_eq!(cluster(&other), cluster(&scratch));
 }
@@ -157,5 +157,5 @@ fn a_restore_that_was_cut_short_lets_nobody_start_until_it_is_given_again() {
     };
     assert!(refused.contains("cut short") && refused.contains("--restore"), "{refused}");
     try_restore(&scratch, &snapshot).expect("restored");
-    assert_eq!(last_event(&scratch), 6);
+    assert!(last_event(&scratch) > RESTORED_SEQ_SKIP);
 }
