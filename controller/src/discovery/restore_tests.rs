@@ -159,3 +159,22 @@ fn a_restore_that_was_cut_short_lets_nobody_start_until_it_is_given_again() {
     try_restore(&scratch, &snapshot).expect("restored");
     assert!(last_event(&scratch) > RESTORED_SEQ_SKIP);
 }
+
+#[test]
+fn what_root_restores_belongs_to_whoever_owns_the_folder() {
+    let (scratch, snapshot) = rig();
+    if nix::unistd::geteuid().is_root() {
+        // As the folder of a controller that is a user of its own.
+        for path in ["", "artifacts", "lock", "tucano.db"] {
+            chown(scratch.path().join(path), Some(65_534), Some(65_534)).expect("root may");
+        }
+    }
+    try_restore(&scratch, &snapshot).expect("restored");
+    let owner = |path: &str| {
+        let of = fs::metadata(scratch.path().join(path)).expect("it is there");
+        (of.uid(), of.gid(), of.mode() & 0o777)
+    };
+    let (uid, gid, _) = owner("");
+    assert_eq!(owner("tucano.db"), (uid, gid, 0o600));
+    assert_eq!(owner("lock"), (uid, gid, 0o600));
+}
