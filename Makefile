@@ -25,12 +25,13 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench-supervisor fmt lint install uninstall need-build need-test clean
+.PHONY: help build release demo test sim mutants bench bench-supervisor fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
 	@echo 'make test       formatting, lints and every test'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
+	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
 	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
 	@echo 'make build      debug binaries in $(TARGET)/debug'
 	@echo 'make release    small, fast binaries in $(TARGET)/release'
@@ -44,6 +45,9 @@ need-build:
 
 need-test:
 	@sh tools/need.sh test
+
+need-bench:
+	@sh tools/need.sh bench
 
 # --- building --------------------------------------------------------------------------------
 
@@ -85,6 +89,14 @@ mutants: need-build
 
 clean:
 	$(CARGO) clean
+
+# The balancer beside HAProxy and nginx; ends with 1 where a bar is missed. See docs/performance.md.
+ROUNDS ?= 3
+ONLY   ?=
+bench: need-bench release
+	$(CARGO) build --release -p tucano-tools --bin tucano-load
+	python3 tools/bench/bench.py --controller $(TARGET)/release/tucano-controller \
+		--load $(TARGET)/release/tucano-load --rounds $(ROUNDS) --only '$(ONLY)'
 
 # The agent beside supervisord and pm2: memory, CPU, time from a start request to the process.
 SUPERVISORD ?= supervisord

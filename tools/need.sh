@@ -1,6 +1,6 @@
 #!/bin/sh
 # Says what is missing to build or to test, and how to get it. Installs nothing.
-#   sh tools/need.sh build|test
+#   sh tools/need.sh build|test|bench
 set -u
 
 missing=0
@@ -45,5 +45,14 @@ if [ "${1-build}" = test ]; then
     have python3 || lacks "python3, a service under test" \
         "$(package python3 python3 python python3)"
     have node || lacks "node, a service under test" "$(package nodejs nodejs nodejs nodejs)"
+fi
+if [ "${1-build}" = bench ]; then
+    # Daemons are in /usr/sbin, which users do not always search.
+    PATH=$PATH:/usr/sbin:/usr/local/sbin:/sbin
+    for tool in haproxy wrk strace python3 taskset; do
+        from=$(echo $tool | sed 's/^taskset/util-linux/')
+        have $tool || lacks "$tool" "$(package $from $from $from $from)"
+    done
+    have nginx || lacks "nginx" "$(package nginx-light nginx nginx nginx)"
 fi
 exit "$missing"

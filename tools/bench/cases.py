@@ -5,6 +5,7 @@ short body or a broken connection fails the whole run.
 """
 
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -53,10 +54,12 @@ def wrk(context, proxy, path, connections, body_bytes, extra=(), lua=""):
         raise SystemExit(f"bench: {proxy.name} gave wrong answers:\n{out}")
     requests = int(found[1])
     return {
+        "requests": requests,
         "requests/s": requests / float(found[2]),
         "p50 ms": int(quantiles[1]) / 1000,
         "p99 ms": int(quantiles[2]) / 1000,
         "CPU us/request": spent / 1000 / requests,
+        "RSS MiB": machine.memory_kib(proxy.pid)[0] / 1024,
     }
 
 
@@ -93,6 +96,7 @@ def steady(context, proxy):
         "p50 ms": report["latency_ms"]["p50"],
         "p99 ms": report["latency_ms"]["p99"],
         "CPU us/request": spent / 1000 / report["succeeded"],
+        "RSS MiB": machine.memory_kib(proxy.pid)[0] / 1024,
     }
 
 
@@ -130,7 +134,34 @@ def downloads(context, proxy):
     if faults:
         raise SystemExit(f"bench: {proxy.name} broke downloads: {faults[:3]}")
     gib = count * size / GIB
-    return {"CPU ms/GiB": spent / 1e6 / gib, "GiB/s": gib / took}
+    rss = machine.memory_kib(proxy.pid)[0] / 1024
+    return {"CPU ms/GiB": spent / 1e6 / gib, "GiB/s": gib / took, "RSS MiB": rss}
+
+
+def calls(context, proxy, run):
+    """System calls a request while `run` goes on, counted by strace; latencies mean nothing then.
+
+    Calls before and after the load (strace attaches first, and leaves last) are a few a second and
+    vanish among the thousands.
+    """
+    out = context.path("strace")
+    pids = [word for pid in machine.family(proxy.pid) for word in ("-p", str(pid))]
+    argv = [machine.tool("strace", "strace"), "-c", "-f", "-q", "-o", out, *pids]
+    tracer = machine.start(argv, context.load_core, context.path("strace.log"))
+    try:
+        time.sleep(0.5)
+        requests = run(context, proxy)["requests"]
+    finally:
+        # On this signal it lets go of the proxy and writes its table.
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(10)
+    found = {}
+    with open(out) as file:
+        for line in file:
+            words = line.split()
+            if len(words) >= 5 and re.match(r"[\d.]+$", words[0]) and words[-1] != "total":
+                found[words[-1]] = int(words[3]) / requests
+    return found
 
 
 def idle(context, proxy):
@@ -163,4 +194,13 @@ ALL = [
     ("64 KiB POSTs", post, "CPU us/request", 0.90),
     ("64 MiB downloads", downloads, "CPU ms/GiB", 0.80),
     ("idle connections", idle, "KiB/idle connection", 1.00),
+]
+
+# Two loops against one, of this balancer alone: the figure, and the bar of two / one.
+LOOPS = ("two loops against one", keep_alive, "CPU us/request", 1.05)
+
+# Of which system calls are counted.
+COUNTED = [
+    ("keep-alive, small, 64 connections", keep_alive),
+    ("a new connection a request", close),
 ]

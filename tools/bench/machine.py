@@ -22,6 +22,12 @@ def cores():
     return usable[0], usable[-1]
 
 
+def two_cores():
+    """Cores for two loops; on a machine with two, the second is the load's as well."""
+    usable = sorted(os.sched_getaffinity(0))
+    return usable[0], usable[1]
+
+
 def raise_nofile():
     """Takes as many descriptors as the machine gives; returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -67,10 +73,10 @@ def wait_port(port, process, seconds=15):
 
 
 def start(argv, core, log):
-    """Starts a program on one core, its output in a file."""
+    """Starts a program on one core (or a set of cores), its output in a file."""
     with open(log, "ab") as out:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    os.sched_setaffinity(process.pid, {core})
+    os.sched_setaffinity(process.pid, core if isinstance(core, set) else {core})
     return process
 
 

@@ -139,6 +139,7 @@ backend up
 
 
 def tucano(folder, core, upstreams, binary, threads=1):
+    """The controller with so many loops; `core` may be a set of cores."""
     port, api = machine.free_port(), machine.free_port()
     data = os.path.join(folder, f"tucano-{port}")
     argv = [
