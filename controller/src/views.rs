@@ -9,13 +9,14 @@ use tucano_common::spec::Workload;
 use tucano_common::time::Wall;
 use tucano_common::wire::views::{
     DecisionView, DeploymentState, DeploymentView, InstanceState, InstanceView, RequestCounts,
-    ReservedView, RevisionView, ServiceState, ServiceView, VerdictView, WorkerState, WorkerView,
+    ReservedView, RevisionView, ServiceRequests, ServiceState, ServiceView, VerdictView,
+    WorkerState, WorkerView,
 };
 use tucano_controller_core::cluster::{
     Admission, Cluster, Decision, Deployment, DeploymentStatus, Instance, LeaseState, Revision,
     Run, Service, State, VerdictKind, Worker,
 };
-use tucano_controller_core::deployer::{Deployer, ServiceCondition};
+use tucano_controller_core::deployer::{Deployer, OutsideAddress, ServiceCondition};
 
 /// Whether an instance's decision is shown with it: alone it is, in lists it would drown the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,11 @@ pub(crate) enum Detail {
 }
 
 /// `GET /v1/services/{name}`; none where there is no such service.
-pub(crate) fn service(deployer: &Deployer, name: &ServiceName) -> Option<ServiceView> {
+pub(crate) fn service(
+    deployer: &Deployer,
+    name: &ServiceName,
+    requests: ServiceRequests,
+) -> Option<ServiceView> {
     let cluster = deployer.cluster();
     let service = cluster.service(name)?;
     let revision = cluster.revision(name, service.revision)?;
@@ -46,7 +51,9 @@ pub(crate) fn service(deployer: &Deployer, name: &ServiceName) -> Option<Service
         instances: cluster
             .alive_of(name)
             .map(|each| instance(cluster, each, Detail::Brief))
+            .chain(deployer.outside_of(service).into_iter().map(|each| outside(service, each)))
             .collect(),
+        requests,
         created_at: service.created_at,
         updated_at: service.updated_at,
     })
@@ -186,6 +193,37 @@ pub(crate) fn instance(cluster: &Cluster, instance: &Instance, detail: Detail) -
             Detail::Brief => None,
         },
         created_at: instance.created_at,
+    }
+}
+
+/// An address of an external service, as an instance that runs elsewhere.
+fn outside(service: &Service, outside: OutsideAddress) -> InstanceView {
+    let OutsideAddress { id, address, down } = outside;
+    let (since, waits_for) = match down {
+        Some((since, reason)) => (since, Some(format!("its health check: {reason}"))),
+        None => (service.created_at, None),
+    };
+    InstanceView {
+        id,
+        service: service.name.clone(),
+        revision: service.revision,
+        worker: None,
+        address: Some(address),
+        state: InstanceState::Running,
+        since,
+        healthy: waits_for.is_none(),
+        restarts: 0,
+        pid: None,
+        memory_bytes: 0,
+        memory_peak_bytes: 0,
+        processes: 0,
+        descriptors: 0,
+        cpu_cores: 0.0,
+        replaces: None,
+        waits_for,
+        failure: None,
+        decision: None,
+        created_at: service.created_at,
     }
 }
 

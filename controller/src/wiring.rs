@@ -30,7 +30,7 @@ use tucano_common::limits::{
     NEWS_QUEUED_MAX, START_GRACE,
 };
 use tucano_common::time::Now;
-use tucano_common::wire::views::RequestCounts;
+use tucano_common::wire::views::ServiceRequests;
 use tucano_controller_core::deployer as core;
 use tucano_controller_core::worker_mgr::LeaseConfig;
 use tucano_net::clock::Clock;
@@ -40,7 +40,7 @@ use tucano_net::{HttpConfig, HttpLoop, SendError};
 pub(crate) use error::StartError;
 pub(crate) use running::Running;
 
-use crate::balancer::Stats;
+use crate::balancer::{Cause, Stats};
 use crate::config::{Config, Tokens};
 use crate::deployer::{CountRequests, Inbox, Shell};
 use crate::discovery::{DataDir, Snapshots, Store, Stored};
@@ -119,7 +119,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let requests = count_requests(loops.stats.clone());
     let addresses = (api_address, balancer_address);
     let shell = make_shell(config, store, (addresses, requests), &pipes, now)?;
-    let mut manager = make_manager(config, &shell, balancer_address, tokens.as_ref(), &pipes, now);
+    let mut manager = make_manager(config, &shell, addresses, tokens.as_ref(), &pipes, now);
     let crew = Crew::default();
     let keeper = make_keeper(config, snapshots, &pipes, &crew);
     let links = api_links(&pipes, loops.stats, keeper.counts());
@@ -189,18 +189,24 @@ fn make_shell(
     Shell::new(store, core_config, balancer, links, now).map_err(StartError::Load)
 }
 
-/// What the loops count, as a deployment shows it.
+/// What the loops count, as services and deployments show it.
 fn count_requests(stats: Stats) -> CountRequests {
     Box::new(move |service| {
         let totals = stats.totals(service);
-        RequestCounts { accepted: totals.accepted, lost: totals.lost() }
+        let causes = Cause::ALL.into_iter();
+        ServiceRequests {
+            accepted: totals.accepted,
+            in_flight: totals.in_flight(),
+            lost: totals.lost(),
+            ended: causes.map(|cause| (cause.text().to_owned(), totals.of(cause))).collect(),
+        }
     })
 }
 
 fn make_manager(
     config: &Config,
     shell: &Shell,
-    balancer: SocketAddr,
+    (api, balancer): (SocketAddr, SocketAddr),
     tokens: Option<&Tokens>,
     pipes: &Plumbing,
     now: Now,
@@ -214,6 +220,7 @@ fn make_manager(
         },
         balancer,
         join: tokens.map(|tokens| tokens.join.clone()),
+        off_limits: vec![api],
     };
     let links = worker_mgr::Links {
         api: answers(&pipes.to_api),

@@ -149,8 +149,11 @@ pub struct ServiceView {
     pub urls: Vec<String>,
     /// That revision's content.
     pub spec: Arc<Spec>,
-    /// Its instances, those that have ended for good left out.
+    /// Its instances, those that have ended for good left out; of an external one its addresses.
     pub instances: Vec<InstanceView>,
+    /// What became of its requests since the controller's start.
+    #[serde(default)]
+    pub requests: ServiceRequests,
     /// First deployed.
     pub created_at: Wall,
     /// Last changed.
@@ -225,12 +228,25 @@ pub struct PreviewView {
     pub leaving: Vec<InstanceId>,
 }
 
+/// What the balancer took for a service since the controller's start, and what became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRequests {
+    /// Taken from clients: all that ended and those in flight.
+    pub accepted: u64,
+    /// Not ended.
+    pub in_flight: u64,
+    /// Ended without the answer of the service, through no fault of the client.
+    pub lost: u64,
+    /// Ended, by cause.
+    pub ended: BTreeMap<String, u64>,
+}
+
 /// The ledger's sums over a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
     /// Taken from clients.
     pub accepted: u64,
-    /// Ended as `upstream_failed`.
+    /// Ended without the answer of the service, through no fault of the client.
     pub lost: u64,
 }
 

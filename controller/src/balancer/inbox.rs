@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use tucano_common::limits::{HELD_REQUESTS_MAX, LOOP_MESSAGES_PER_TURN};
+use tucano_common::name::ServiceName;
 use tucano_controller_core::balancer::hold::HoldQueue;
 use tucano_controller_core::balancer::table::RoutingTable;
 use tucano_controller_core::balancer::{Note, ServiceIx};
@@ -68,6 +69,9 @@ impl Lb {
                 *slot = Some(self.stats.service(route.name.as_str()));
             }
         }
+        let fleet = &self.fleet;
+        self.stats
+            .keep(|name| ServiceName::new(name).is_ok_and(|name| fleet.place_of(&name).is_some()));
         for (port, listener) in std::mem::take(&mut self.early_listeners) {
             self.listen(port, listener);
         }

@@ -66,7 +66,7 @@ use tucano_net::clock::Clock;
 use self::lb::Lb;
 use self::report::Reports;
 use self::stats::LoopStats;
-pub(crate) use self::stats::Stats;
+pub(crate) use self::stats::{Cause, Stats};
 use crate::msgs::{FromLoop, LoopSender};
 
 /// The token of a loop's waker.
@@ -140,18 +140,23 @@ impl Config {
     /// Whether no request may go there: link-local addresses (a cloud's metadata service is one),
     /// and the controller's own API under any of this machine's names for itself.
     fn is_off_limits(&self, address: SocketAddr) -> bool {
-        let is_link_local = match address.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unicast_link_local(),
-        };
-        let is_own = |own: &SocketAddr| {
-            own.port() == address.port()
-                && (own.ip() == address.ip()
-                    || (own.ip().is_unspecified() && address.ip().is_loopback())
-                    || (own.ip().is_loopback() && address.ip().is_unspecified()))
-        };
-        is_link_local || self.off_limits.iter().any(is_own)
+        is_off_limits(address, &self.off_limits)
     }
+}
+
+/// Whether no request and no check may go there, the own API being at `off_limits`.
+pub(crate) fn is_off_limits(address: SocketAddr, off_limits: &[SocketAddr]) -> bool {
+    let is_link_local = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let is_own = |own: &SocketAddr| {
+        own.port() == address.port()
+            && (own.ip() == address.ip()
+                || (own.ip().is_unspecified() && address.ip().is_loopback())
+                || (own.ip().is_loopback() && address.ip().is_unspecified()))
+    };
+    is_link_local || off_limits.iter().any(is_own)
 }
 
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {

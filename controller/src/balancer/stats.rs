@@ -173,6 +173,16 @@ impl LoopStats {
         Arc::clone(services.entry(name.to_owned()).or_default())
     }
 
+    fn known(&self, name: &str) -> Option<Arc<ServiceStats>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Services that are gone are counted no more: their series end.
+    pub(super) fn keep(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|name, _| name.is_empty() || is_kept(name));
+    }
+
     fn each(&self) -> Vec<(String, Arc<ServiceStats>)> {
         let services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.iter().map(|(name, stats)| (name.clone(), Arc::clone(stats))).collect()
@@ -207,7 +217,6 @@ impl Totals {
     }
 
     /// Requests taken and not ended.
-    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> u64 {
         self.accepted.saturating_sub(self.ended.iter().sum())
     }
@@ -222,7 +231,7 @@ impl Stats {
     pub(crate) fn totals(&self, service: &ServiceName) -> Totals {
         let mut totals = Totals::default();
         for each in &self.loops {
-            let stats = each.service(service.as_str());
+            let Some(stats) = each.known(service.as_str()) else { continue };
             // Ended first: what ends in between makes the sum of those in flight too large, never
             // negative.
             for (sum, cause) in totals.ended.iter_mut().zip(Cause::ALL) {
@@ -366,6 +375,26 @@ mod tests {
         assert!(text.contains("tucano_http_in_flight_requests{service=\"web\"} 4\n"), "{text}");
         let line = "tucano_http_ended_total{service=\"web\",cause=\"answered_after_retry\"} 2\n";
         assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
+    fn a_service_that_is_gone_leaves_no_series_and_asking_makes_none() {
+        let each: Arc<LoopStats> = Arc::default();
+        let stats = Stats::new(vec![Arc::clone(&each)]);
+        each.service("").accepted.inc();
+        let web = each.service("web");
+        web.accepted.inc();
+        let name = ServiceName::new("other").unwrap();
+        assert_eq!(stats.totals(&name), Totals::default());
+        each.keep(|name| name != "web");
+        let mut text = TextWriter::new();
+        stats.write(&mut text);
+        let text = text.finish();
+        assert!(!text.contains("\"web\"") && !text.contains("\"other\""), "{text}");
+        assert!(text.contains("tucano_http_accepted_total{service=\"\"} 1\n"), "{text}");
+        // What is still in flight ends in its own counters; a service of that name begins anew.
+        web.end(Cause::Answered);
+        assert_eq!(each.service("web").accepted.get(), 0);
     }
 
     #[test]

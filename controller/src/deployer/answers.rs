@@ -80,7 +80,7 @@ impl Shell {
     }
 
     fn service(&self, name: &ServiceName) -> Option<ServiceView> {
-        views::service(&self.core, name)
+        views::service(&self.core, name, self.ledger.service(name))
     }
 
     pub(super) fn instance(&self, id: InstanceId) -> Result<&Instance, Problem> {

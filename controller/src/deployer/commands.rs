@@ -183,7 +183,7 @@ impl Shell {
 
     /// What somebody who waited for a service's end is answered.
     pub(super) fn gone(&self, service: &ServiceName, status: u16) -> Answered {
-        match views::service(&self.core, service) {
+        match views::service(&self.core, service, self.ledger.service(service)) {
             Some(view) => Ok(located(202, &view, format!("/v1/services/{service}"))),
             None => {
                 let body = json!({ "name": service, "state": "deleted" });

@@ -87,6 +87,7 @@ mod tests {
             expecting: false,
             hold: Duration::ZERO,
             max_in_flight: None,
+            outside_check: None,
         };
         RoutingTable { version, services: vec![Arc::new(service)], ..RoutingTable::default() }
     }

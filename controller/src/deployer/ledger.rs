@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 
 use tucano_common::id::DeploymentId;
 use tucano_common::name::ServiceName;
-use tucano_common::wire::views::RequestCounts;
+use tucano_common::wire::views::{RequestCounts, ServiceRequests};
 use tucano_controller_core::cluster::{Event, EventKind};
 use tucano_controller_core::deployer::Change;
 
 use crate::discovery::Batch;
 
 /// What became of a service's requests since the start of the process.
-pub(crate) type CountRequests = Box<dyn Fn(&ServiceName) -> RequestCounts + Send>;
+pub(crate) type CountRequests = Box<dyn Fn(&ServiceName) -> ServiceRequests + Send>;
 
 /// The deployments since the start of the process.
 pub(super) struct Ledger {
@@ -50,7 +50,7 @@ impl Ledger {
         let (Some(id), Some(service)) = (event.deployment, &event.service) else { return };
         match event.kind {
             EventKind::DeploymentStarted => {
-                let began = Meanwhile::Since(service.clone(), (self.count)(service));
+                let began = Meanwhile::Since(service.clone(), self.sums(service));
                 self.meanwhile.insert(id, began);
             }
             EventKind::DeploymentSucceeded
@@ -65,12 +65,22 @@ impl Ledger {
         }
     }
 
+    /// What became of a service's requests since the start of the process.
+    pub(super) fn service(&self, service: &ServiceName) -> ServiceRequests {
+        (self.count)(service)
+    }
+
+    fn sums(&self, service: &ServiceName) -> RequestCounts {
+        let ServiceRequests { accepted, lost, .. } = (self.count)(service);
+        RequestCounts { accepted, lost }
+    }
+
     /// What is known of a deployment's requests.
     pub(super) fn of(&self, id: DeploymentId) -> Option<RequestCounts> {
         match self.meanwhile.get(&id)? {
             Meanwhile::Was(counts) => Some(*counts),
             Meanwhile::Since(service, began) => {
-                let now = (self.count)(service);
+                let now = self.sums(service);
                 Some(RequestCounts {
                     accepted: now.accepted.saturating_sub(began.accepted),
                     lost: now.lost.saturating_sub(began.lost),
@@ -113,7 +123,7 @@ mod tests {
         let counter = Arc::clone(&total);
         let mut ledger = Ledger::new(Box::new(move |_| {
             let accepted = counter.load(Ordering::Relaxed);
-            RequestCounts { accepted, lost: accepted / 10 }
+            ServiceRequests { accepted, lost: accepted / 10, ..ServiceRequests::default() }
         }));
         assert_eq!(ledger.of(ID), None);
         ledger.committed(&batch(EventKind::DeploymentStarted));

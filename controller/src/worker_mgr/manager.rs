@@ -17,6 +17,7 @@ use tucano_controller_core::worker_mgr::{self as leases, LeaseChange, LeaseConfi
 use tucano_net::token::Token;
 use tucano_net::{App, CallEvent, CallId, Io, TimerId};
 
+use super::checks::Checks;
 use super::minutes::Minutes;
 use super::pushes::Order;
 use super::weights::Weigher;
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) balancer: SocketAddr,
     /// What agents want to see.
     pub(crate) join: Option<Token>,
+    /// Addresses that are no service's: the controller's own API.
+    pub(crate) off_limits: Vec<SocketAddr>,
 }
 
 /// The ways from the worker manager to the other threads.
@@ -81,6 +84,7 @@ pub(crate) struct Manager {
     pub(super) api: Outbox<Answer>,
     pub(super) deployer: Outbox<News>,
     loops: Vec<Outbox<ToLoop>>,
+    checks: Checks,
     timer: Option<(TimerId, Mono)>,
 }
 
@@ -89,6 +93,7 @@ impl Manager {
     pub(crate) fn new(settings: Settings, links: Links, now: Mono) -> Manager {
         Manager {
             leases: Leases::new(settings.leases, now),
+            checks: Checks::new(settings.off_limits.clone()),
             settings,
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
@@ -152,6 +157,7 @@ impl Manager {
             known.news = leases::News::default();
             self.facts.push(Fact::Lease { worker: worker.clone(), lease: known.lease });
         }
+        self.facts.extend(self.checks.all().into_iter().map(Fact::Outside));
     }
 
     fn tell_loops(&mut self, message: impl Fn() -> ToLoop) {
@@ -188,6 +194,7 @@ impl Manager {
         let minute = self.minutes.next_end(now.wall).map(|end| now.mono + end.since(now.wall));
         [
             self.leases.next_deadline(),
+            self.checks.next_deadline(),
             self.weigher.next_due(),
             minute,
             unsent.then(|| now.mono + super::RESEND),
@@ -265,6 +272,7 @@ impl App for Manager {
                 }
             }
             ToManager::Table(table) => {
+                self.checks.adopt(&table, now.mono);
                 let weights = self.weigher.adopt(table, &self.loads, now.mono);
                 self.tell_loops(|| ToLoop::Weights(Arc::clone(&weights)));
             }
@@ -275,7 +283,10 @@ impl App for Manager {
     }
 
     fn on_call(&mut self, io: &mut Io, call: CallId, event: CallEvent<'_>) {
-        self.on_pushed(io, call, event);
+        match self.checks.on_call(io, call, &event) {
+            Some(found) => self.facts.extend(found.into_iter().map(Fact::Outside)),
+            None => self.on_pushed(io, call, event),
+        }
     }
 
     fn on_timer(&mut self, io: &mut Io, timer: TimerId) {
@@ -286,6 +297,8 @@ impl App for Manager {
     }
 
     fn on_turn_end(&mut self, io: &mut Io) {
+        let found = self.checks.begin(io);
+        self.facts.extend(found.into_iter().map(Fact::Outside));
         self.tell_deployer();
         self.api.flush();
         self.deployer.flush();

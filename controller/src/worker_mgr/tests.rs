@@ -59,6 +59,7 @@ impl Bench {
             leases,
             balancer: "0.0.0.0:8080".parse().expect("an address"),
             join: Some(Token::new("a-join-token")),
+            off_limits: Vec::new(),
         };
         let config = HttpConfig::default();
         let (mut looped, to_manager) = HttpLoop::<ToManager>::new(config).expect("a loop");
@@ -272,6 +273,7 @@ fn the_deployer_hears_of_reports_only_where_they_changed() {
             }
             Fact::Notice { .. } => "notice",
             Fact::Drained { .. } => "drained",
+            Fact::Outside(_) => "outside",
         };
         facts.iter().map(kind).collect()
     };

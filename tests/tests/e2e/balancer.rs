@@ -210,3 +210,54 @@ fn an_external_service_is_balanced_too() {
         assert_eq!(lab.fetch("old.lan", path).status, status, "{path}");
     }
 }
+
+#[test]
+fn an_external_address_that_fails_its_checks_gets_no_requests_until_it_passes_them() {
+    let lab = Lab::start(0);
+    let upstream = tucano_tools::load::upstream::Upstream {
+        default: tucano_tools::load::upstream::Behaviour::Fine,
+        body_bytes: 10,
+    };
+    let well = upstream.start("127.0.0.1:0".parse().expect("an address")).expect("it listens");
+    // One that accepts and never answers: it must not keep the others from being checked.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let comes_back = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let late = comes_back.local_addr().expect("its address");
+    drop(comes_back);
+    let addresses = [well, silent.local_addr().expect("its address"), late];
+    let check =
+        json!({ "path": "/", "interval": "100ms", "timeout": "500ms", "unhealthy_after": 2 });
+    let spec = json!({
+        "name": "outside",
+        "network": { "expose_port": 80, "hosts": ["old.lan"], "health_check": check },
+        "external": { "addresses": addresses.map(|address| address.to_string()) },
+    });
+    let answer = lab.try_deploy(&spec);
+    assert!(matches!(answer.status, 200 | 202), "{}", answer.text());
+    let healthy = |count: usize| {
+        lab.until(&format!("{count} healthy addresses"), SOON, || {
+            (lab.healthy("outside").len() == count).then_some(())
+        });
+    };
+    healthy(1);
+    let service = lab.service("outside");
+    assert_eq!(service.instances.len(), 3);
+    assert_eq!(lab.healthy("outside")[0].address, Some(well));
+    let why = |address| {
+        let found = service.instances.iter().find(|each| each.address == Some(address));
+        found.and_then(|each| each.waits_for.clone()).unwrap_or_default()
+    };
+    assert!(why(late).contains("nothing listens"), "{}", why(late));
+    assert!(why(addresses[1]).contains("no answer within 500ms"), "{}", why(addresses[1]));
+    for _ in 0..20 {
+        assert_eq!(lab.fetch("old.lan", "/").status, 200);
+    }
+    let requests = lab.service("outside").requests;
+    assert_eq!((requests.accepted, requests.in_flight, requests.lost), (20, 0, 0), "{requests:?}");
+    assert_eq!(requests.ended["answered"], 20, "nobody is asked who fails: {requests:?}");
+
+    upstream.start(late).expect("the port is free still");
+    healthy(2);
+    let told = |kind: &str| lab.events().iter().filter(|each| each.kind == kind).count();
+    assert_eq!((told("instance_unhealthy"), told("instance_healthy")), (2, 1));
+}

@@ -25,6 +25,7 @@ fn service(name: &str, endpoints: Vec<Endpoint>) -> Arc<ServiceRoute> {
         expecting: false,
         hold: Duration::from_secs(30),
         max_in_flight: None,
+        outside_check: None,
     })
 }
 

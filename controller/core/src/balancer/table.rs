@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tucano_common::id::InstanceId;
 use tucano_common::name::{ServiceName, WorkerName};
+use tucano_common::spec::HealthCheck;
 use tucano_common::time::Mono;
 
 /// All routes of the cluster at one instant.
@@ -52,6 +53,17 @@ pub struct ServiceRoute {
     pub hold: Duration,
     /// Requests in flight an instance, over all loops.
     pub max_in_flight: Option<u32>,
+    /// How its addresses are checked from here; none where workers check its instances.
+    pub outside_check: Option<OutsideCheck>,
+}
+
+/// How the addresses of an external service are checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutsideCheck {
+    /// What, and how often.
+    pub check: HealthCheck,
+    /// The Host that a `GET` names.
+    pub host: String,
 }
 
 /// One instance, or one address of an external service.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec::Spec;
+use tucano_common::time::Wall;
 use tucano_common::wire::worker::{
     Assignment, Capacity, InstanceReport, Notice, Usage, WorkerMetrics,
 };
@@ -206,6 +207,30 @@ pub enum Fact {
         /// Which.
         instance: InstanceId,
     },
+    /// An address outside the cluster was found well or not. Not stored.
+    Outside(OutsideHealth),
+}
+
+/// What checks say of an address of an external service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideHealth {
+    /// Whose.
+    pub service: ServiceName,
+    /// Which.
+    pub address: SocketAddr,
+    /// Well, or why not.
+    pub result: Result<(), String>,
+}
+
+/// An address of an external service, as `GET /v1/services/{name}` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideAddress {
+    /// Its id, the same as long as the address is.
+    pub id: InstanceId,
+    /// Where.
+    pub address: SocketAddr,
+    /// Since when it fails its checks, and why; none while it passes them.
+    pub down: Option<(Wall, String)>,
 }
 
 /// What a worker says of itself at hello.

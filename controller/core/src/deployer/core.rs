@@ -235,7 +235,8 @@ impl Deployer {
 
     /// How a service is and why, for people.
     pub fn health_of(&self, service: &ServiceName) -> Option<ServiceHealth> {
-        super::health::health(&self.cluster, self.cluster.service(service)?)
+        let service = self.cluster.service(service)?;
+        super::health::health(&self.cluster, service, &self.outside_of(service))
     }
 
     /// What came of everything since the last time.

@@ -2,15 +2,21 @@
 
 use tucano_common::spec::Workload;
 
-use super::{ServiceCondition, ServiceHealth};
+use super::{OutsideAddress, ServiceCondition, ServiceHealth};
 use crate::cluster::{Cluster, DeploymentStatus, Phase, Service};
 
 /// How a service is.
-pub(super) fn health(cluster: &Cluster, service: &Service) -> Option<ServiceHealth> {
+pub(super) fn health(
+    cluster: &Cluster,
+    service: &Service,
+    outside: &[OutsideAddress],
+) -> Option<ServiceHealth> {
     let spec = cluster.spec_of(service)?;
     let (healthy, wanted) = match &spec.workload {
-        // Nobody but the balancer looks at these, one request at a time.
-        Workload::External(addresses) => (addresses.len(), addresses.len()),
+        Workload::External(addresses) => {
+            let well = outside.iter().filter(|each| each.down.is_none());
+            (well.count(), addresses.len())
+        }
         Workload::Scripts(_) => {
             let healthy = cluster.alive_of(&service.name).filter(|each| each.healthy());
             (healthy.count(), spec.concurrency as usize)
@@ -23,7 +29,9 @@ pub(super) fn health(cluster: &Cluster, service: &Service) -> Option<ServiceHeal
             (ServiceCondition::Failed, deployment_reason(cluster, service))
         }
         Phase::Failed | Phase::Settled if healthy < wanted => {
-            let reason = deployment_reason(cluster, service).or_else(|| waits(cluster, service));
+            let reason = deployment_reason(cluster, service)
+                .or_else(|| waits(cluster, service))
+                .or_else(|| fails(outside));
             (ServiceCondition::Degraded, reason)
         }
         Phase::Failed | Phase::Settled => {
@@ -48,6 +56,13 @@ fn deployment_reason(cluster: &Cluster, service: &Service) -> Option<String> {
         | DeploymentStatus::Succeeded { .. }
         | DeploymentStatus::Superseded { .. } => None,
     }
+}
+
+fn fails(outside: &[OutsideAddress]) -> Option<String> {
+    outside.iter().find_map(|each| {
+        let (_, reason) = each.down.as_ref()?;
+        Some(format!("{} fails its health check: {reason}", each.address))
+    })
 }
 
 fn waits(cluster: &Cluster, service: &Service) -> Option<String> {

@@ -77,6 +77,15 @@ impl Deployer {
         })
     }
 
+    /// About an address of an external service.
+    pub(super) fn tell_outside(&mut self, about: &Service, id: InstanceId, story: Story, at: At) {
+        self.tell(story, at, |event| {
+            event.service = Some(about.name.clone());
+            event.revision = Some(about.revision);
+            event.instance = Some(id);
+        });
+    }
+
     /// A worker's notice, perhaps about one of its instances.
     pub(super) fn tell_notice(
         &mut self,

@@ -20,6 +20,7 @@ mod judge;
 mod lifecycle;
 mod members;
 mod observe;
+mod outside;
 pub mod placement;
 mod preview;
 mod reconcile;
@@ -36,6 +37,8 @@ mod tests;
 pub use api::{
     Accepted, Command, Config, Fact, Introduction, LoadError, Output, Preview, Rows, WorkerPlan,
 };
-pub use api::{Change, PreviewInstance, ServiceCondition, ServiceHealth};
+pub use api::{
+    Change, OutsideAddress, OutsideHealth, PreviewInstance, ServiceCondition, ServiceHealth,
+};
 pub use core::Deployer;
 pub use refusal::{Refusal, RefusalKind};

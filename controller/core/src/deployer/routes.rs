@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tucano_common::id::InstanceId;
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec::{Spec, Workload};
 use tucano_common::time::{Mono, Now, Wall};
 
-use crate::balancer::table::{Duty, Endpoint, PortRoutes, RouteWorker, RoutingTable, ServiceRoute};
+use super::outside::{Outside, outside_id};
+use crate::balancer::table::{
+    Duty, Endpoint, OutsideCheck, PortRoutes, RouteWorker, RoutingTable, ServiceRoute,
+};
 use crate::cluster::{Cluster, Instance, LeaseState, Phase, Run, Service, State, Waiting};
 
 /// A lost instance stays in the table so long: a loop that skips a table still learns that it is to
@@ -39,6 +41,8 @@ pub(super) struct Routes {
     workers: Vec<RouteWorker>,
     places: BTreeMap<WorkerName, u32>,
     table: Arc<RoutingTable>,
+    /// Addresses outside the cluster that fail their checks.
+    pub(super) outside: Outside,
 }
 
 impl Routes {
@@ -52,6 +56,7 @@ impl Routes {
             workers: Vec::new(),
             places: BTreeMap::new(),
             table: Arc::default(),
+            outside: Outside::default(),
         }
     }
 
@@ -118,7 +123,7 @@ impl Routes {
         let endpoints = match &spec.workload {
             Workload::External(addresses) => addresses
                 .iter()
-                .map(|address| external(&service.name, service.revision, *address))
+                .map(|address| self.external(&service.name, service.revision, *address))
                 .collect(),
             Workload::Scripts(_) => self.endpoints(cluster, &service.name),
         };
@@ -129,6 +134,7 @@ impl Routes {
             expecting: service.phase != Phase::Ending && expecting(cluster, service, spec),
             hold: spec.network.hold,
             max_in_flight: spec.network.max_in_flight,
+            outside_check: outside_check(&service.name, spec),
         };
         let hosts = (service.phase != Phase::Ending).then(|| (port, spec.network.hosts.clone()));
         Some(Entry { hosts, route: Arc::new(route) })
@@ -166,6 +172,13 @@ impl Routes {
         self.workers.push(RouteWorker { name: worker.clone() });
         self.places.insert(worker.clone(), place);
         place
+    }
+
+    fn external(&self, service: &ServiceName, revision: u64, address: SocketAddr) -> Endpoint {
+        let instance = outside_id(service, address);
+        // What is in flight on an address that fails its checks may still be answered.
+        let duty = if self.outside.is_down(instance) { Duty::Drain } else { Duty::Serve };
+        Endpoint { instance, revision, address, worker: None, duty, ready_at: Mono(0) }
     }
 
     /// A stored time on this process's monotonic clock; what was before its start is its start.
@@ -214,20 +227,10 @@ fn expecting(cluster: &Cluster, service: &Service, spec: &Spec) -> bool {
     wanted && cluster.alive_of(&service.name).any(coming)
 }
 
-/// An address outside the cluster: its id is made of it, so that it stays the same as long as the
-/// address does.
-fn external(service: &ServiceName, revision: u64, address: SocketAddr) -> Endpoint {
-    let text = format!("{service} {address}");
-    // FNV-1a, 64 bits.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    Endpoint {
-        instance: InstanceId(hash),
-        revision,
-        address,
-        worker: None,
-        duty: Duty::Serve,
-        ready_at: Mono(0),
-    }
+/// How the addresses of an external service are checked.
+fn outside_check(service: &ServiceName, spec: &Spec) -> Option<OutsideCheck> {
+    let Workload::External(_) = spec.workload else { return None };
+    let plain = spec.network.hosts.iter().find(|host| !host.starts_with('*'));
+    let host = plain.map_or(service.as_str(), String::as_str).to_owned();
+    Some(OutsideCheck { check: spec.network.health_check.clone(), host })
 }

@@ -7,7 +7,9 @@
 mod lease;
 mod load;
 mod news;
+mod outside;
 
 pub use lease::{Beat, BeatRefused, Caller, HelloRefused, LeaseChange, LeaseConfig, Leases};
 pub use load::{smooth, weight, weights};
 pub use news::{News, usage};
+pub use outside::{OutsideChecks, OutsideKey};

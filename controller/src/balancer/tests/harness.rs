@@ -98,6 +98,7 @@ impl Harness {
                 expecting: false,
                 hold: Duration::from_secs(10),
                 max_in_flight: None,
+                outside_check: None,
             });
             self.hosts.push((name.to_owned(), self.services.len() - 1));
             self.services.len() - 1

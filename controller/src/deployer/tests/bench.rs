@@ -11,7 +11,7 @@ use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec;
 use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::wire::problem::Problem;
-use tucano_common::wire::views::RequestCounts;
+use tucano_common::wire::views::ServiceRequests;
 use tucano_common::wire::worker::{Assignment, Capacity, Desired, InstanceReport, RunState, Usage};
 use tucano_controller_core::balancer::table::{Duty, RoutingTable};
 use tucano_controller_core::cluster::LeaseState;
@@ -65,7 +65,7 @@ impl Bench {
         let (api, answers) = sender();
         let (worker_mgr, manager) = sender();
         let (to_loops, loops) = (0..LOOPS).map(|_| sender()).unzip();
-        let requests = Box::new(|_: &ServiceName| RequestCounts::default());
+        let requests = Box::new(|_: &ServiceName| ServiceRequests::default());
         let api_address = "127.0.0.1:2".parse().expect("an address");
         let links = Links { api, api_address, worker_mgr, loops: to_loops, requests };
         let balancer = "127.0.0.1:1".parse().expect("an address");

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::{MIB, World, service, spec, worker};
 use crate::balancer::table::Duty;
 use crate::cluster::{DeploymentStatus, EventKind, State};
-use crate::deployer::{Command, Refusal, ServiceCondition};
+use crate::deployer::{Command, Fact, OutsideHealth, Refusal, ServiceCondition};
 
 fn revision_of(world: &World, name: &str) -> u64 {
     world.deployer.cluster().service(&service(name)).unwrap().revision
@@ -411,6 +411,34 @@ fn an_external_service_has_routes_and_no_instances() {
     assert_eq!(world.staying("ext").len(), 1);
     world.deploy(&external);
     world.until(10, |world| world.staying("ext").is_empty());
+}
+
+#[test]
+fn an_external_address_that_fails_leaves_the_rotation_until_it_is_well() {
+    let mut world = World::new(1);
+    let value = json!({ "name": "ext", "network": { "expose_port": 80 },
+        "external": { "addresses": ["10.0.0.7:9000", "10.0.0.8:9000"] } });
+    world.deploy(&std::sync::Arc::new(tucano_common::spec::parse(&value).unwrap()));
+    let found = |address: &str, result: Result<(), String>| {
+        let address = address.parse().unwrap();
+        Fact::Outside(OutsideHealth { service: service("ext"), address, result })
+    };
+    let fails = || found("10.0.0.7:9000", Err("status 500".to_owned()));
+    for fact in [fails(), fails(), found("10.0.0.9:9000", Err("not listed".to_owned()))] {
+        world.fact(fact);
+    }
+    let duties = |world: &World| -> Vec<Duty> {
+        world.table.services[0].endpoints.iter().map(|endpoint| endpoint.duty).collect()
+    };
+    assert_eq!(duties(&world), [Duty::Drain, Duty::Serve]);
+    let health = world.health("ext");
+    assert_eq!((health.condition, health.healthy), (ServiceCondition::Degraded, 1));
+    assert!(health.reason.unwrap().contains("10.0.0.7:9000 fails its health check: status 500"));
+    world.fact(found("10.0.0.7:9000", Ok(())));
+    assert_eq!(duties(&world), [Duty::Serve, Duty::Serve]);
+    assert_eq!(world.health("ext").condition, ServiceCondition::Running);
+    let told = [EventKind::InstanceUnhealthy, EventKind::InstanceHealthy];
+    assert_eq!(told.map(|kind| world.count(kind)), [1, 1]);
 }
 
 #[test]

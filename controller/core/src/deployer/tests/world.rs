@@ -435,6 +435,12 @@ impl World {
 
     // --- the controller's shell ---------------------------------------------------------------
 
+    /// Something that no agent of this world says.
+    pub(super) fn fact(&mut self, fact: Fact) {
+        self.deployer.observe(fact, self.now);
+        self.commit();
+    }
+
     /// One transaction: store, then publish.
     pub(super) fn commit(&mut self) {
         self.deployer.drive(self.now);
