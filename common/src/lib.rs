@@ -5,6 +5,7 @@
 //! log.
 #![forbid(unsafe_code)]
 
+pub mod decay;
 pub mod http1;
 pub mod id;
 pub mod limits;

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tucano_common::decay;
 use tucano_common::id::InstanceId;
 use tucano_common::limits::SLOW_START;
 use tucano_common::time::Mono;
@@ -136,8 +137,8 @@ impl Member {
     /// What another request there would cost: less is better.
     pub fn cost(&self, now: Mono) -> f64 {
         let idle = now.since(self.answered_at).as_secs_f64();
-        let forgotten = (-idle / LATENCY_HALVED_AFTER.as_secs_f64()).exp2();
-        let latency = self.latency_us * forgotten + LATENCY_FLOOR_US;
+        let remembered = decay::remaining(idle / LATENCY_HALVED_AFTER.as_secs_f64());
+        let latency = self.latency_us * remembered + LATENCY_FLOOR_US;
         f64::from(self.in_flight + 1) * latency / (f64::from(self.weight.max(1)) * self.ramp(now))
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tucano_common::decay;
 use tucano_common::name::WorkerName;
 use tucano_common::wire::worker::WorkerMetrics;
 
@@ -14,7 +15,8 @@ use crate::cluster::Load;
 pub fn smooth(before: Option<Load>, metrics: &WorkerMetrics, since: Duration) -> Load {
     let now = measured(metrics);
     let Some(before) = before else { return now };
-    let part = 1.0 - (-since.as_secs_f32() / SMOOTHING.as_secs_f32()).exp();
+    let half_lives = since.as_secs_f64() / HALF_LIFE.as_secs_f64();
+    let part = 1.0 - decay::remaining(half_lives) as f32;
     let mix = |old: f32, new: f32| old + (new - old) * part;
     Load {
         cpu: mix(before.cpu, now.cpu),
@@ -23,8 +25,8 @@ pub fn smooth(before: Option<Load>, metrics: &WorkerMetrics, since: Duration) ->
     }
 }
 
-/// After so long two thirds of an average are new.
-const SMOOTHING: Duration = Duration::from_secs(10);
+/// After so long half of an average is new.
+const HALF_LIFE: Duration = Duration::from_secs(7);
 
 fn measured(metrics: &WorkerMetrics) -> Load {
     let total = metrics.memory_total_bytes as f32;
