@@ -7,4 +7,5 @@ mod adoption;
 mod bench;
 mod ends;
 mod health;
+mod shortage;
 mod upgrade;

@@ -20,7 +20,8 @@ impl Instance {
         let (why, up, counted) = match &self.step {
             Step::Up(up) => {
                 let why = up.ending.as_ref().map(|ending| ending.why.clone());
-                (why, ending.at.since(up.started.at), true)
+                // By the clock that nobody sets: the other one may have been stepped meanwhile.
+                (why, now.mono.since(up.since), true)
             }
             Step::Adopting { known: Some(known), .. } => (None, ending.at.since(known.at), true),
             // Its record may know more than the agent that ended before it could.

@@ -1,6 +1,8 @@
 //! Every pair of step and fact, as a table: what an instance becomes, and what is too late to mean
 //! anything.
 
+use std::time::Duration;
+
 use super::*;
 use crate::job::{End, Ending, Process};
 use tucano_common::prng::Prng;
@@ -85,6 +87,32 @@ fn facts() -> Vec<InstanceFact> {
         InstanceFact::Ended(ending),
         InstanceFact::Probed(Ok(())),
     ]
+}
+
+/// A machine without a battery sets its clock once it has a network: by decades.
+#[test]
+fn a_clock_that_is_stepped_neither_wipes_the_slate_nor_shortens_an_uptime() {
+    for (stepped_ms, up, failures) in [
+        (86_400_000, Duration::from_secs(2), 5),
+        (-86_400_000, Duration::from_secs(2), 5),
+        (-86_400_000, Duration::from_secs(61), 1),
+    ] {
+        let mut instance = instance("always", Desired::Run, super::tests::up(None));
+        instance.failures_in_row = 4;
+        let now = Now { mono: NOW.mono + up, wall: Wall(NOW.wall.0 + stepped_ms) };
+        let ending = Ending {
+            end: End::Code(1),
+            at: now.wall,
+            started_at: Some(NOW.wall),
+            memory_peak_bytes: 0,
+            output_tail: String::new(),
+        };
+        let fact = InstanceFact::Ended(ending);
+        assert!(instance.observe(Script::Runtime, Run(3), fact, now, &mut Prng::new(1)));
+        assert_eq!(instance.failures_in_row, failures, "{stepped_ms} {up:?}");
+        let run = instance.failure.unwrap().run.unwrap();
+        assert_eq!(u128::from(run.uptime_ms), up.as_millis());
+    }
 }
 
 fn letter(step: &Step) -> &'static str {

@@ -1,0 +1,85 @@
+//! A disk that is full, and an agent that may open no more files: what runs goes on and comes up
+//! again, what is new waits and says for what.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::json;
+
+use crate::bench::{Worker, eventually, signal};
+
+const SCRIPT: &str = "echo up; while :; do sleep 0.05; done";
+
+/// Every write of the ledger fails with "no space left on device" from now on.
+fn fill_disk(worker: &Worker) -> PathBuf {
+    let part = worker.data().join("state/ledger.part");
+    let _there_seldom_is_one = fs::remove_file(&part);
+    symlink("/dev/full", &part).unwrap();
+    part
+}
+
+#[test]
+fn a_new_instance_waits_for_the_ledger_and_starts_once_there_is_room() {
+    let mut worker = Worker::new();
+    let part = fill_disk(&worker);
+    worker.push("run", &json!({"runtime-script": SCRIPT}));
+    let report = worker.wait_for("what it waits for", |report| {
+        report["waits_for"].as_str().is_some_and(|it| it.contains("No space left"))
+    });
+    assert!(report["waits_for"].as_str().unwrap().starts_with("the ledger to be written"));
+    assert!(worker.processes().is_empty(), "nothing runs that no later agent could find");
+    assert!(worker.said("the ledger can't be written"));
+    fs::remove_file(part).unwrap();
+    worker.wait_for_line("up");
+    eventually("it is told", || worker.said("the ledger can be written again"));
+}
+
+#[test]
+fn what_ran_before_comes_up_again_on_a_full_disk() {
+    let mut worker = Worker::new();
+    worker.push("run", &json!({"runtime-script": SCRIPT}));
+    let report = worker.wait_for("its process", |report| report["pid"].is_number());
+    let part = fill_disk(&worker);
+    signal(i32::try_from(report["pid"].as_i64().unwrap()).unwrap(), Signal::SIGKILL);
+    let again = worker.wait_for("its next process", |report| {
+        report["restarts"] == 1 && report["pid"].is_number()
+    });
+    assert_eq!(again["failure"]["signal"], 9);
+    assert_ne!(again["pid"], report["pid"]);
+    // And it can be ended.
+    worker.push("stop", &json!({"runtime-script": SCRIPT}));
+    worker.wait_for("stopped", |report| report["state"] == "stopped");
+    assert!(worker.processes().is_empty());
+    fs::remove_file(part).unwrap();
+}
+
+/// How many files the agent may have open from now on; what it might before.
+fn limit_files(worker: &Worker, current: u64) -> u64 {
+    let pid = Pid::from_raw(worker.agent());
+    // As this process has it: the agent inherited it.
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limits = Rlimit { current: Some(current), maximum };
+    prlimit(pid, Resource::Nofile, limits).unwrap().current.unwrap()
+}
+
+#[test]
+fn without_files_to_open_a_start_fails_with_that_reason_and_comes_about_later() {
+    let mut worker = Worker::new();
+    worker.push("run", &json!({"runtime-script": SCRIPT}));
+    let report = worker.wait_for("its process", |report| report["pid"].is_number());
+    let pid = i32::try_from(report["pid"].as_i64().unwrap()).unwrap();
+    let open = fs::read_dir(format!("/proc/{}/fd", worker.agent())).unwrap().count();
+    // The end of the process frees two: a start wants more. Its API may turn us away meanwhile.
+    let before = limit_files(&worker, u64::try_from(open).unwrap() - 1);
+    signal(pid, Signal::SIGKILL);
+    eventually("the reason", || {
+        worker.said("the worker could not") && worker.said("Too many open files")
+    });
+    limit_files(&worker, before);
+    let again = worker.wait_for("its next process", |report| report["pid"].is_number());
+    assert_ne!(again["pid"], pid);
+    assert_eq!(again["failure"]["step"], "start", "{again}");
+}
