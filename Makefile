@@ -25,7 +25,7 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench bench-supervisor fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
@@ -82,6 +82,13 @@ test: need-test lint build
 # Histories of a whole cluster under faults; each failure names the seed that replays it.
 sim: need-build
 	$(CARGO) run --release -p tucano-tools --bin tucano-sim -- --seeds $(SEEDS)
+
+# The controller with 1,000 fake workers and 20,000 instances, and the planner alone.
+bench-control: need-build
+	$(CARGO) build --release -p tucano-controller -p tucano-tools --bin tucano-controller \
+		--bin tucano-sim
+	@$(TARGET)/release/tucano-sim planner
+	@$(TARGET)/release/tucano-sim bench
 
 # Breaks the cores in the ways of tests/mutants and wants the simulator to find each.
 mutants: need-build

@@ -4,9 +4,11 @@
 //! Nothing here runs in production beside the client; the binaries are in `src/bin`.
 #![deny(unsafe_code)]
 
+pub mod agents;
 pub mod api;
 pub mod cli;
 pub mod cluster;
+pub mod control_bench;
 pub mod demo;
 pub mod load;
 pub mod sim;
