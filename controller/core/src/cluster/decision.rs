@@ -14,12 +14,21 @@ use tucano_common::units::format_size;
 use super::LeaseState;
 
 /// A placement and its reasons.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Decision {
     /// The worker that was chosen; none where none would do.
     pub chosen: Option<WorkerName>,
     /// What was found; shared by the instances that were placed together.
     pub survey: Arc<Survey>,
+}
+
+/// Instances are compared at every report: the same survey, a verdict for each worker, is not read
+/// for that.
+impl PartialEq for Decision {
+    fn eq(&self, other: &Decision) -> bool {
+        let same = || Arc::ptr_eq(&self.survey, &other.survey) || self.survey == other.survey;
+        self.chosen == other.chosen && same()
+    }
 }
 
 /// What every worker was found to be for instances of one service, at one moment.
