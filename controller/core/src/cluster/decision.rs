@@ -55,7 +55,7 @@ pub struct Verdict {
 }
 
 /// A worker that would do and how well, or one that would not and why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum VerdictKind {
     /// It would do.
@@ -68,7 +68,7 @@ pub enum VerdictKind {
 }
 
 /// What feasible workers are compared by, in this order; the lower the better, except free memory.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Score {
     /// Its CPUs are overloaded, and another worker's are clearly not.
     #[serde(default)]
@@ -91,7 +91,7 @@ pub struct Score {
 }
 
 /// Why a worker would not do, with what would change it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Refused {
     /// Its heartbeats do not come.

@@ -13,29 +13,40 @@ pub(super) const SELECT: &str = "
            generation, joined_at_ms, last_seen_ms
     FROM workers ORDER BY name";
 
+/// A worker's row is there almost always: a plain update is half the work of an insert that may
+/// become one.
+const UPDATE: &str = "
+    UPDATE workers SET
+        address = ?2, agent_port = ?3, version = ?4, cpus = ?5, memory_bytes = ?6, labels = ?7,
+        admission = ?8, lease = ?9, generation = ?10, joined_at_ms = ?11, last_seen_ms = ?12
+    WHERE name = ?1";
+
+const INSERT: &str =
+    "INSERT INTO workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
 /// Writes one whole. Not REPLACE: that would delete the row first, and its history with it.
 pub(super) fn put(conn: &Connection, worker: &Worker) -> rusqlite::Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO workers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-         ON CONFLICT (name) DO UPDATE SET
-             address = ?2, agent_port = ?3, version = ?4, cpus = ?5, memory_bytes = ?6,
-             labels = ?7, admission = ?8, lease = ?9, generation = ?10, joined_at_ms = ?11,
-             last_seen_ms = ?12",
-    )?
-    .execute(params![
-        worker.name.as_str(),
-        worker.address.to_string(),
-        worker.agent_port,
-        worker.version,
-        worker.capacity.cpus,
-        big(worker.capacity.memory_bytes),
-        json(&worker.labels)?,
-        json(&worker.admission)?,
-        worker.lease.as_str(),
-        big(worker.generation),
-        worker.joined_at.0,
-        worker.last_seen.0,
-    ])?;
+    let address = worker.address.to_string();
+    let (labels, admission) = (json(&worker.labels)?, json(&worker.admission)?);
+    for sql in [UPDATE, INSERT] {
+        let written = conn.prepare_cached(sql)?.execute(params![
+            worker.name.as_str(),
+            address,
+            worker.agent_port,
+            worker.version,
+            worker.capacity.cpus,
+            big(worker.capacity.memory_bytes),
+            labels,
+            admission,
+            worker.lease.as_str(),
+            big(worker.generation),
+            worker.joined_at.0,
+            worker.last_seen.0,
+        ])?;
+        if written > 0 {
+            break;
+        }
+    }
     Ok(())
 }
 
