@@ -257,7 +257,12 @@ impl Worker {
             failures_in_row: 0,
             failure: None,
             waits_for: None,
-            usage: Usage { memory_bytes: 12 << 20, cpu_cores: 0.01, processes: 2 },
+            usage: Usage {
+                memory_bytes: 12 << 20,
+                cpu_cores: 0.01,
+                processes: 2,
+                ..Usage::default()
+            },
         };
         Fake { report, healthy_at: Some(now + self.start) }
     }

@@ -36,7 +36,7 @@ tucano-sim bench: what a real controller costs with them, and the planner alone
   --workers N          (default 1000)
   --services N         (default 200)
   --each N             instances of each service (default 100)
-  --clients N          deploys on their way at the same time (default 8)
+  --clients N          deploys on their way at the same time (default 32)
   --watch DUR          how long heartbeats are measured (default 20s)
 tucano-sim planner: the planner alone, on 10, 100, 1000 and 5000 workers
 Exit code: 0 all is well, 1 it is not (a history is named with its seed), 2 wrong flags.
@@ -105,7 +105,7 @@ fn bench(mut flags: Flags) -> Result<ExitCode, FlagError> {
         workers: number("--workers")?.unwrap_or(1000),
         services: number("--services")?.unwrap_or(200),
         each: number("--each")?.unwrap_or(100),
-        clients: number("--clients")?.unwrap_or(8),
+        clients: number("--clients")?.unwrap_or(32),
         watch: flags.value("--watch", parse::duration)?.unwrap_or(Duration::from_secs(20)),
     };
     flags.finish()?;

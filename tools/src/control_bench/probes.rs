@@ -13,7 +13,7 @@ use tucano_net::blocking::{Client, Timeouts};
 use tucano_net::{Method, OutRequest};
 
 /// Between two requests.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(10);
 const PATIENCE: Duration = Duration::from_secs(30);
 const TARGETS: [&str; 2] = ["/healthz", "/v1/status"];
 
