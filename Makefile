@@ -32,6 +32,7 @@ help:
 	@echo 'make test       formatting, lints and every test'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
 	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
+	@echo 'make bench-control  the controller with 1,000 fake workers and 20,000 instances'
 	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
 	@echo 'make build      debug binaries in $(TARGET)/debug'
 	@echo 'make release    small, fast binaries in $(TARGET)/release'
