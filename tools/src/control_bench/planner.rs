@@ -154,8 +154,8 @@ impl Generated {
         let one = self.one_more();
         let silent = self.same_again();
         report.line(format_args!(
-            "planner: {workers} workers, {} instances: {:.0} placements per second of CPU, one more \
-             instance {:.0} us, a report without news {:.1} us",
+            "planner: {workers} workers, {} instances: {:.0} placements per second of CPU, \
+             one more instance {:.0} us, a report without news {:.1} us",
             before,
             placed as f64 / deploys.as_secs_f64(),
             one.as_secs_f64() * 1e6,
