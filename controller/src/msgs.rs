@@ -114,6 +114,13 @@ pub(crate) enum Query {
     Service(ServiceName),
     /// `GET /v1/services/{name}/revisions`.
     Revisions(ServiceName),
+    /// `GET /v1/services/{name}/why`.
+    Why(ServiceName),
+    /// `POST /v1/simulate`: changes nothing.
+    Simulate {
+        /// The workers that are lost in it.
+        lose: Vec<WorkerName>,
+    },
     /// `GET /v1/deployments`.
     Deployments,
     /// `GET /v1/deployments/{id}`.

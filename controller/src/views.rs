@@ -107,6 +107,14 @@ pub(crate) fn deployment(
         .is_some_and(|revision| matches!(revision.spec.workload, Workload::External(_)));
     let healthy = instances.iter().filter(|each| each.healthy()).count();
     let (state, reason, failure, reverted_to) = status(&deployment.status);
+    let paused_at = match deployment.status {
+        DeploymentStatus::Paused { since, .. } => Some(since),
+        DeploymentStatus::InProgress { .. }
+        | DeploymentStatus::Succeeded { .. }
+        | DeploymentStatus::Failed { .. }
+        | DeploymentStatus::Reverted { .. }
+        | DeploymentStatus::Superseded { .. } => None,
+    };
     DeploymentView {
         id: deployment.id,
         service: deployment.service.clone(),
@@ -124,6 +132,7 @@ pub(crate) fn deployment(
             .collect(),
         requests,
         created_at: deployment.created_at,
+        paused_at,
         ended_at: deployment.status.ended_at(),
     }
 }
@@ -143,6 +152,10 @@ type StatusParts =
 fn status(status: &DeploymentStatus) -> StatusParts {
     match status {
         DeploymentStatus::InProgress { .. } => (DeploymentState::InProgress, None, None, None),
+        DeploymentStatus::Paused { .. } => {
+            let reason = "is paused: resume it to go on".to_owned();
+            (DeploymentState::InProgress, Some(reason), None, None)
+        }
         DeploymentStatus::Succeeded { .. } => (DeploymentState::Succeeded, None, None, None),
         DeploymentStatus::Failed { reason, failure, .. } => {
             (DeploymentState::Failed, Some(reason.clone()), failure.clone(), None)
@@ -245,7 +258,8 @@ pub(crate) fn instance_state(state: &State) -> InstanceState {
     }
 }
 
-fn decision(decision: &Decision) -> DecisionView {
+/// A placement with every worker's verdict.
+pub(crate) fn decision(decision: &Decision) -> DecisionView {
     let survey = &decision.survey;
     let verdicts = survey.verdicts.iter().map(|verdict| {
         let chosen = decision.chosen.as_ref() == Some(&verdict.worker);

@@ -209,6 +209,9 @@ pub struct DeploymentView {
     pub requests: Option<RequestCounts>,
     /// When it began.
     pub created_at: Wall,
+    /// Since when it is paused: nothing of it is begun or judged until it is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<Wall>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Wall>,
@@ -239,6 +242,78 @@ pub struct ServiceRequests {
     pub lost: u64,
     /// Ended, by cause.
     pub ended: BTreeMap<String, u64>,
+}
+
+/// `GET /v1/services/{name}/why`: why its instances are where they are, and where one more would
+/// go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhyView {
+    /// The service.
+    pub service: ServiceName,
+    /// Where it is.
+    pub state: ServiceState,
+    /// Why it is there, where that needs words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The revision asked for.
+    pub revision: u64,
+    /// Instances asked for.
+    pub wanted: u32,
+    /// Instances that receive requests now.
+    pub healthy: u32,
+    /// Where one more instance of that revision would go now, with every worker's verdict and what
+    /// would change it; none for an external service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<DecisionView>,
+    /// Its instances that have not ended, each with its own decision.
+    pub instances: Vec<InstanceView>,
+}
+
+/// `POST /v1/simulate`: what would come of the loss of workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimulationView {
+    /// Always true: nothing was changed.
+    pub simulated: bool,
+    /// The workers that would be lost.
+    pub lose: Vec<WorkerName>,
+    /// Whether every service would have as many instances on workers as are asked for.
+    pub fits: bool,
+    /// Instances that would be lost, each with where its successor would go.
+    pub moves: Vec<MoveView>,
+    /// Services that would have fewer instances than are asked for.
+    pub short: Vec<ShortView>,
+}
+
+/// An instance that would be lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MoveView {
+    /// Of which service.
+    pub service: ServiceName,
+    /// Which.
+    pub instance: InstanceId,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<WorkerName>,
+    /// Where its successor would go; none where none would be made, or it would wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<WorkerName>,
+    /// What its successor would wait for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Every worker's verdict on its successor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<DecisionView>,
+}
+
+/// A service that would have too few instances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShortView {
+    /// Which.
+    pub service: ServiceName,
+    /// Instances asked for.
+    pub wanted: u32,
+    /// Instances that would be on a worker.
+    pub placed: u32,
 }
 
 /// The ledger's sums over a time.

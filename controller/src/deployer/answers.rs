@@ -12,7 +12,7 @@ use tucano_controller_core::cluster::{Deployment, Instance, LeaseState, Worker};
 use tucano_controller_core::deployer::Refusal;
 
 use super::shell::Shell;
-use super::{gauges, problems};
+use super::{explain, gauges, problems};
 use crate::msgs::{Discovered, Document, EventsPage, LogTarget, Query, Reply};
 use crate::views::{self, Detail};
 
@@ -34,6 +34,15 @@ impl Shell {
                 let service = cluster.service(name).ok_or_else(|| unknown_service(name))?;
                 let view = |each| views::revision(service, each);
                 self.shown(query, &cluster.revisions(name).rev().map(view).collect::<Vec<_>>())
+            }
+            Query::Why(name) => {
+                let why = explain::why(&self.core, name, now);
+                self.shown(query, &why.ok_or_else(|| unknown_service(name))?)
+            }
+            Query::Simulate { lose } => {
+                let found = self.core.simulate(lose, now);
+                let found = found.map_err(|refusal| problems::refused(&refusal))?;
+                self.shown(query, &explain::simulation(lose, &found))
             }
             Query::Deployments => {
                 let view =

@@ -45,7 +45,9 @@ impl About {
             Command::Deploy { .. }
             | Command::Scale { .. }
             | Command::Restart { .. }
-            | Command::Rollback { .. } => About::Deployment,
+            | Command::Rollback { .. }
+            | Command::PauseDeployment { .. }
+            | Command::ResumeDeployment { .. } => About::Deployment,
             Command::Delete { .. } => About::Ending,
             Command::RestartInstance { .. } | Command::StopInstance { .. } => About::Instance,
             Command::DrainWorker { .. } | Command::ActivateWorker { .. } => About::Worker,

@@ -87,6 +87,8 @@ impl Indices {
             }
             // A worker that is late takes its addresses along.
             Query::Discovery(Some(name)) => self.of_service(name).max(self.workers.list),
+            // Where one more would go depends on every worker.
+            Query::Why(name) => self.of_service(name).max(self.workers.list),
             Query::Deployments => self.deployments.list,
             Query::Deployment(id) => self.at(&self.deployments, id),
             Query::Instances => self.instances.list,
@@ -95,7 +97,7 @@ impl Indices {
             Query::Worker(name) => self.at(&self.workers, name),
             Query::WorkerMetrics { .. } => self.metrics,
             Query::Events { .. } => self.last_event,
-            Query::Status | Query::Gauges => self.newest,
+            Query::Status | Query::Gauges | Query::Simulate { .. } => self.newest,
         }
     }
 

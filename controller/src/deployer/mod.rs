@@ -7,6 +7,7 @@
 mod answers;
 mod commands;
 mod drains;
+mod explain;
 mod gauges;
 mod indices;
 mod ledger;

@@ -3,8 +3,11 @@
 //!
 //! Faults come with their pointers, all at once, as the spec's do. Called by the resources.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use tucano_common::name::WorkerName;
 use tucano_common::spec::suggest;
 use tucano_common::wire::problem::ProblemItem;
 
@@ -65,6 +68,39 @@ pub(crate) fn only_number(
         number
     });
     if faults.is_empty() { Ok(number) } else { Err(Refused::Faults(faults)) }
+}
+
+/// The workers' names of an object that has this one field, a list with at least one, in order and
+/// each once.
+pub(crate) fn only_names(
+    body: &Value,
+    field: &'static str,
+    example: &str,
+) -> Result<Vec<WorkerName>, Refused> {
+    let Value::Object(object) = body else {
+        return Err(Refused::Faults(vec![item("", format!("an object is wanted: {example}"))]));
+    };
+    let mut faults = unknown_fields(object, field);
+    let mut names = BTreeSet::new();
+    match object.get(field) {
+        None => faults.push(item(field, format!("is required, as in {example}"))),
+        Some(Value::Array(list)) if !list.is_empty() => {
+            for (at, value) in list.iter().enumerate() {
+                let name = value.as_str().map(WorkerName::new);
+                let detail = match name {
+                    Some(Ok(name)) => {
+                        names.insert(name);
+                        continue;
+                    }
+                    Some(Err(error)) => error.to_string(),
+                    None => "a worker's name is wanted".to_owned(),
+                };
+                faults.push(ProblemItem { pointer: format!("/{field}/{at}"), detail });
+            }
+        }
+        Some(_) => faults.push(item(field, format!("a list of names is wanted: {example}"))),
+    }
+    if faults.is_empty() { Ok(names.into_iter().collect()) } else { Err(Refused::Faults(faults)) }
 }
 
 /// A field that is not there.
@@ -146,6 +182,28 @@ mod tests {
             panic!("a misspelt field passes");
         };
         assert!(faults[0].detail.contains("did you mean \"concurrency\""), "{faults:?}");
+    }
+
+    #[test]
+    fn a_list_of_names() {
+        let read = |body: &str| {
+            let body = value(body.as_bytes(), "").expect("JSON");
+            only_names(&body, "lose", "{}")
+        };
+        let names = read("{\"lose\": [\"w2\", \"w1\", \"w2\"]}").expect("names");
+        assert_eq!(names.iter().map(WorkerName::as_str).collect::<Vec<_>>(), ["w1", "w2"]);
+        for (body, pointers) in [
+            ("[]", vec![""]),
+            ("{}", vec!["/lose"]),
+            ("{\"lose\": []}", vec!["/lose"]),
+            ("{\"lose\": \"w1\"}", vec!["/lose"]),
+            ("{\"lose\": [\"w1\", 2, \"W\"]}", vec!["/lose/1", "/lose/2"]),
+            ("{\"loose\": [\"w1\"]}", vec!["/loose", "/lose"]),
+        ] {
+            let Err(Refused::Faults(faults)) = read(body) else { panic!("{body} passes") };
+            let found: Vec<&str> = faults.iter().map(|fault| fault.pointer.as_str()).collect();
+            assert_eq!(found, pointers, "{body}");
+        }
     }
 
     #[test]

@@ -44,12 +44,18 @@ pub(crate) enum Action {
     Rollback(ServiceName),
     /// A service's history.
     Revisions(ServiceName),
+    /// Why its instances are where they are.
+    Why(ServiceName),
     /// A service's output.
     ServiceLogs(ServiceName),
     /// All deployments.
     Deployments,
     /// One deployment.
     Deployment(DeploymentId),
+    /// Hold a deployment where it is.
+    PauseDeployment(DeploymentId),
+    /// Let a paused deployment go on.
+    ResumeDeployment(DeploymentId),
     /// All instances.
     Instances,
     /// One instance.
@@ -72,6 +78,8 @@ pub(crate) enum Action {
     Activate(WorkerName),
     /// Forget a worker.
     Forget(WorkerName),
+    /// What the loss of workers would do.
+    Simulate,
     /// Where services are, for another program.
     DiscoveryAll,
     /// Where a service is.
@@ -169,10 +177,13 @@ fn table(method: Method, path: &[&str]) -> Result<Option<Action>, RouteError> {
         (Post, ["v1", "services", name, "restart"]) => Action::Restart(service(name)?),
         (Post, ["v1", "services", name, "rollback"]) => Action::Rollback(service(name)?),
         (Get, ["v1", "services", name, "revisions"]) => Action::Revisions(service(name)?),
+        (Get, ["v1", "services", name, "why"]) => Action::Why(service(name)?),
         (Get, ["v1", "services", name, "logs"]) => Action::ServiceLogs(service(name)?),
 
         (Get, ["v1", "deployments"]) => Action::Deployments,
         (Get, ["v1", "deployments", id]) => Action::Deployment(deployment(id)?),
+        (Post, ["v1", "deployments", id, "pause"]) => Action::PauseDeployment(deployment(id)?),
+        (Post, ["v1", "deployments", id, "resume"]) => Action::ResumeDeployment(deployment(id)?),
 
         (Get, ["v1", "instances"]) => Action::Instances,
         (Get, ["v1", "instances", id]) => Action::Instance(instance(id)?),
@@ -192,6 +203,7 @@ fn table(method: Method, path: &[&str]) -> Result<Option<Action>, RouteError> {
         (Get, ["v1", "workers", name, "assignments"]) => Action::Assignments(worker(name)?),
         (Delete, ["v1", "workers", name, "session"]) => Action::Bye(worker(name)?),
 
+        (Post, ["v1", "simulate"]) => Action::Simulate,
         (Get, ["v1", "discovery"]) => Action::DiscoveryAll,
         (Get, ["v1", "discovery", name]) => Action::Discovery(service(name)?),
 
@@ -228,6 +240,10 @@ impl Action {
             | Action::ServiceLogs(_)
             | Action::Deployments
             | Action::Deployment(_)
+            | Action::Why(_)
+            | Action::Simulate
+            | Action::PauseDeployment(_)
+            | Action::ResumeDeployment(_)
             | Action::Instances
             | Action::Instance(_)
             | Action::InstanceLogs(_)
@@ -251,6 +267,7 @@ impl Action {
             Action::Deploy
             | Action::DeployNamed(_)
             | Action::Scale(_)
+            | Action::Simulate
             | Action::Hello
             | Action::Heartbeat(_) => BodyKind::Json,
             Action::Rollback(_) => BodyKind::OptionalJson,
@@ -269,6 +286,9 @@ impl Action {
             | Action::ServiceLogs(_)
             | Action::Deployments
             | Action::Deployment(_)
+            | Action::Why(_)
+            | Action::PauseDeployment(_)
+            | Action::ResumeDeployment(_)
             | Action::Instances
             | Action::Instance(_)
             | Action::InstanceLogs(_)
@@ -299,6 +319,8 @@ impl Action {
             | Action::Rollback(_) => &[Param::DryRun, Param::Wait],
             Action::RestartInstance(_)
             | Action::StopInstance(_)
+            | Action::PauseDeployment(_)
+            | Action::ResumeDeployment(_)
             | Action::Activate(_)
             | Action::Forget(_) => &[Param::DryRun],
             Action::Drain(_) => &[Param::DryRun, Param::Deadline],
@@ -307,6 +329,7 @@ impl Action {
             | Action::Revisions(_)
             | Action::Deployments
             | Action::Deployment(_)
+            | Action::Why(_)
             | Action::Instances
             | Action::Instance(_)
             | Action::Workers
@@ -326,6 +349,7 @@ impl Action {
             | Action::Snapshot
             | Action::PutArtifact
             | Action::GetArtifact(_)
+            | Action::Simulate
             | Action::Hello
             | Action::Heartbeat(_)
             | Action::Assignments(_) => &[],

@@ -131,12 +131,19 @@ pub(crate) fn start(
         Action::Restart(name) => services::restart(name, params),
         Action::Rollback(name) => services::rollback(name, body, params)?,
         Action::Revisions(name) => document(Query::Revisions(name)),
+        Action::Why(name) => document(Query::Why(name)),
         Action::ServiceLogs(name) => {
             Start::Logs(Box::new(LogStream::of_service(name, params, follow, now)))
         }
 
         Action::Deployments => document(Query::Deployments),
         Action::Deployment(id) => document(Query::Deployment(id)),
+        Action::PauseDeployment(deployment) => {
+            services::command(Command::PauseDeployment { deployment }, params)
+        }
+        Action::ResumeDeployment(deployment) => {
+            services::command(Command::ResumeDeployment { deployment }, params)
+        }
 
         Action::Instances => document(Query::Instances),
         Action::Instance(id) => document(Query::Instance(id)),
@@ -162,6 +169,7 @@ pub(crate) fn start(
         Action::Assignments(name) => workers::assignments(name),
         Action::Bye(name) => workers::bye(name, params),
 
+        Action::Simulate => document(workers::simulate(body)?),
         Action::DiscoveryAll => discovery::all(params),
         Action::Discovery(name) => discovery::one(name, params),
 

@@ -37,6 +37,14 @@ pub(crate) fn forget(worker: WorkerName, params: &Params) -> Start {
     command(Command::ForgetWorker { worker }, params)
 }
 
+/// `POST /v1/simulate`.
+pub(crate) fn simulate(body: &[u8]) -> Result<Query, Refused> {
+    const EXAMPLE: &str = "{\"lose\": [\"w2\"]}";
+    let value = json::value(body, EXAMPLE)?;
+    let lose = json::only_names(&value, "lose", EXAMPLE)?;
+    Ok(Query::Simulate { lose })
+}
+
 /// `POST /v1/workers`.
 pub(crate) fn hello(body: &[u8], peer: IpAddr, host: &str) -> Result<Start, Refused> {
     let hello = Box::new(json::shape::<Hello>(body)?);

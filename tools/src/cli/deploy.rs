@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tucano_common::id::DeploymentId;
 use tucano_common::limits::API_BODY_BYTES_MAX;
 use tucano_common::time::Wall;
 use tucano_common::wire::views::{
@@ -283,4 +284,31 @@ fn verdict(session: &Session, ended: &DeploymentView) -> Result<(), CliError> {
         }
     }
     Err(CliError::Failed(text))
+}
+
+/// `tucano pause NAME|ID`.
+pub(super) fn pause(session: &Session, flags: Flags) -> Result<(), CliError> {
+    hold(session, flags, "pause", "is held where it is: tucano resume lets it go on")
+}
+
+/// `tucano resume NAME|ID`.
+pub(super) fn resume(session: &Session, flags: Flags) -> Result<(), CliError> {
+    hold(session, flags, "resume", "goes on")
+}
+
+/// What reads as an id is one; anything else is the service whose deployment is meant.
+fn hold(session: &Session, flags: Flags, action: &str, what: &str) -> Result<(), CliError> {
+    let named = argument(flags, "NAME|ID")?;
+    let id = match DeploymentId::parse(&named) {
+        Some(id) => id,
+        None => {
+            let target = format!("/v1/services/{}", percent_encode(&named));
+            let service: ServiceView = session.api.get(&target)?;
+            let none = || CliError::Failed(format!("{} has no deployment", text::escape(&named)));
+            service.deployment.ok_or_else(none)?
+        }
+    };
+    let target = format!("/v1/deployments/{id}/{action}");
+    let answer = session.api.send(Method::Post, &target, None)?;
+    told(session, &api::read(&target, &answer)?, what)
 }

@@ -5,6 +5,7 @@
 //! a deployment that was waited for and failed is 1, however politely it was reported.
 
 mod deploy;
+mod explain;
 mod show;
 mod snapshot;
 mod stream;
@@ -85,6 +86,13 @@ const COMMANDS: &[Command] = &[
         run: show::revisions,
     },
     Command {
+        name: "why",
+        arguments: "NAME",
+        help: "why a service's instances are where they are, and where one more would go: every \
+               worker's verdict and what would change it",
+        run: explain::why,
+    },
+    Command {
         name: "logs",
         arguments: "NAME|ID [-f] [--tail N]",
         help: "the output of a service's instances, or of one; -f goes on as more comes",
@@ -113,6 +121,18 @@ const COMMANDS: &[Command] = &[
         arguments: "NAME [--revision N] [--wait] [--timeout DUR]",
         help: "back to a revision; without one, to the last that was healthy",
         run: deploy::rollback,
+    },
+    Command {
+        name: "pause",
+        arguments: "NAME|ID",
+        help: "hold a deployment (a service's, or by its id) where it is; its times stand still",
+        run: deploy::pause,
+    },
+    Command {
+        name: "resume",
+        arguments: "NAME|ID",
+        help: "let a paused deployment go on",
+        run: deploy::resume,
     },
     Command {
         name: "rm",
@@ -145,6 +165,13 @@ const COMMANDS: &[Command] = &[
         arguments: "FILE",
         help: "a copy of the controller's database as of now, into FILE",
         run: snapshot::snapshot,
+    },
+    Command {
+        name: "simulate",
+        arguments: "WORKER...",
+        help: "what would happen if these workers were lost: who would go where, and what would \
+               not fit; changes nothing",
+        run: explain::simulate,
     },
     Command {
         name: "artifact",

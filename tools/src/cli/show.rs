@@ -14,6 +14,7 @@ use tucano_net::clock::Clock;
 use tucano_net::config::{Flags, parse};
 use tucano_net::url::percent_encode;
 
+use super::explain::verdict_table;
 use super::{CliError, Session, argument, arguments, print};
 use crate::api;
 use crate::text::{self, Table};
@@ -184,12 +185,8 @@ pub(super) fn instance(session: &Session, flags: Flags) -> Result<(), CliError> 
             text.push_str(&failure_text(failure));
         }
         if let Some(decision) = &instance.decision {
-            let mut table = Table::new(&["WORKER", "VERDICT", "WHY"]);
-            for verdict in &decision.verdicts {
-                let (worker, why) = (verdict.worker.to_string(), verdict.reason.clone());
-                table.row([worker, verdict.verdict.clone(), why]);
-            }
-            text.push_str(&format!("\nplaced {}\n{}", decision.at, table.render()));
+            let verdicts = verdict_table(decision);
+            text.push_str(&format!("\nplaced {}\n{verdicts}", decision.at));
         }
         text
     })

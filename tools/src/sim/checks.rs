@@ -9,7 +9,7 @@ use tucano_common::name::ServiceName;
 use tucano_common::time::Wall;
 use tucano_controller_core::balancer::table::Duty;
 use tucano_controller_core::cluster::{
-    Admission, Cluster, Instance, LeaseState, Leaving, Phase, State, VerdictKind,
+    Admission, Cluster, DeploymentStatus, Instance, LeaseState, Leaving, Phase, State, VerdictKind,
 };
 use tucano_controller_core::deployer::placement::{Ask, plan};
 use tucano_worker_core::Job;
@@ -116,7 +116,8 @@ impl Checks {
     /// Deployments and leaving instances come to an end.
     fn look_at_progress(&mut self, cluster: &Cluster, bus: &mut Bus) {
         for deployment in cluster.deployments() {
-            let open = deployment.status.ended_at().is_none();
+            let paused = matches!(deployment.status, DeploymentStatus::Paused { .. });
+            let open = deployment.status.ended_at().is_none() && !paused;
             // Each spec here has a progress_deadline of a minute.
             if lasts(&mut self.deploying, deployment.id, open, (bus.now, BOUND + 60 * SECOND)) {
                 bus.fault(|| format!("{} does not end: {deployment:?}", deployment.service));

@@ -11,7 +11,7 @@ use tucano_common::id::DeploymentId;
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::prng::Prng;
 use tucano_common::spec::Spec;
-use tucano_controller_core::cluster::{Admission, Cluster, Phase};
+use tucano_controller_core::cluster::{Admission, Cluster, DeploymentStatus, Phase};
 use tucano_controller_core::deployer::Command;
 
 use super::controller::Outcome;
@@ -34,6 +34,8 @@ pub(super) struct Operator {
     workers: u32,
     services: BTreeMap<ServiceName, Promise>,
     drains: BTreeMap<WorkerName, Option<bool>>,
+    /// Deployments that were paused (true) or let go on; none where that is open.
+    holds: BTreeMap<DeploymentId, Option<bool>>,
     asked: BTreeMap<u64, Command>,
     pub(super) accepted: u64,
 }
@@ -45,6 +47,7 @@ impl Operator {
             workers: u32::try_from(workers).unwrap_or(1),
             services: BTreeMap::new(),
             drains: BTreeMap::new(),
+            holds: BTreeMap::new(),
             asked: BTreeMap::new(),
             accepted: 0,
         }
@@ -76,7 +79,8 @@ impl Operator {
                 Command::Scale { service, concurrency: self.prng.below(most) }
             }
             57..65 => Command::Restart { service },
-            65..72 => Command::Rollback { service, revision: None },
+            65..69 => Command::Rollback { service, revision: None },
+            69..72 => self.hold(cluster, &service),
             72..75 => Command::Delete { service },
             75..83 => {
                 let alive: Vec<_> = cluster.alive_of(&service).map(|each| each.id).collect();
@@ -94,6 +98,16 @@ impl Operator {
             },
             90..98 => Command::ActivateWorker { worker: self.any_worker() },
             _ => Command::ForgetWorker { worker: self.any_worker() },
+        }
+    }
+
+    /// Pauses a service's deployment, or lets it go on.
+    fn hold(&mut self, cluster: &Cluster, service: &ServiceName) -> Command {
+        let deployment = cluster.service(service).map_or(DeploymentId(0), |row| row.deployment);
+        if self.prng.chance(0.5) {
+            Command::PauseDeployment { deployment }
+        } else {
+            Command::ResumeDeployment { deployment }
         }
     }
 
@@ -129,6 +143,12 @@ impl Operator {
             Command::DrainWorker { worker, .. } => drop(self.drains.insert(worker, Some(true))),
             Command::ActivateWorker { worker } => drop(self.drains.insert(worker, Some(false))),
             Command::ForgetWorker { worker } => drop(self.drains.remove(&worker)),
+            Command::PauseDeployment { deployment } => {
+                self.holds.insert(deployment, Some(true));
+            }
+            Command::ResumeDeployment { deployment } => {
+                self.holds.insert(deployment, Some(false));
+            }
             Command::RestartInstance { .. } | Command::StopInstance { .. } => {}
         }
     }
@@ -156,6 +176,10 @@ impl Operator {
                 Command::DrainWorker { worker, .. }
                 | Command::ActivateWorker { worker }
                 | Command::ForgetWorker { worker } => drop(self.drains.insert(worker, None)),
+                Command::PauseDeployment { deployment }
+                | Command::ResumeDeployment { deployment } => {
+                    self.holds.insert(deployment, None);
+                }
                 Command::RestartInstance { .. } | Command::StopInstance { .. } => {}
             }
         }
@@ -174,7 +198,9 @@ impl Operator {
                 | Command::Restart { service: of }
                 | Command::Rollback { service: of, .. }
                 | Command::Delete { service: of } => of == service,
-                Command::RestartInstance { .. }
+                Command::PauseDeployment { .. }
+                | Command::ResumeDeployment { .. }
+                | Command::RestartInstance { .. }
                 | Command::StopInstance { .. }
                 | Command::DrainWorker { .. }
                 | Command::ActivateWorker { .. }
@@ -212,6 +238,8 @@ impl Operator {
                 | Command::Scale { .. }
                 | Command::Restart { .. }
                 | Command::Rollback { .. }
+                | Command::PauseDeployment { .. }
+                | Command::ResumeDeployment { .. }
                 | Command::RestartInstance { .. }
                 | Command::StopInstance { .. } => false,
             });
@@ -220,6 +248,39 @@ impl Operator {
             let wrong = !asked && is != wanted;
             wrong.then(|| format!("{name}: a drain or its end is forgotten"))
         });
-        broken.chain(workers).next()
+        broken.chain(workers).chain(self.broken_holds(store)).next()
     }
+
+    /// A deployment that was paused stays so until it is resumed or another takes its place.
+    fn broken_holds<'a>(&'a self, store: &'a Store) -> impl Iterator<Item = String> + 'a {
+        self.holds.iter().filter_map(|(id, wanted)| {
+            let wanted = (*wanted)?;
+            let asked = self.asked.values().any(|command| {
+                let pauses = Command::PauseDeployment { deployment: *id };
+                let resumes = Command::ResumeDeployment { deployment: *id };
+                *command == pauses || *command == resumes
+            });
+            let deployment = store.deployments.get(id)?;
+            let open = deployment.status.ended_at().is_none();
+            let is = is_paused(&deployment.status);
+            // A paused one ends only where a newer one or a delete takes its place.
+            let ended = matches!(
+                deployment.status,
+                DeploymentStatus::Succeeded { .. }
+                    | DeploymentStatus::Failed { .. }
+                    | DeploymentStatus::Reverted { .. }
+            );
+            let wrong = !asked && (open && is != wanted || wanted && ended);
+            wrong.then(|| format!("deployment {id}: a pause or its end is forgotten"))
+        })
+    }
+}
+
+fn is_paused(status: &DeploymentStatus) -> bool {
+    matches!(status, DeploymentStatus::Paused { .. })
+}
+
+/// Deployments that wait for the operator to let them go on.
+pub(super) fn paused(cluster: &Cluster) -> impl Iterator<Item = DeploymentId> + '_ {
+    cluster.deployments().filter(|each| is_paused(&each.status)).map(|each| each.id)
 }

@@ -366,7 +366,10 @@ impl World {
                 service.phase == Phase::Failed || (done && bad)
             })
         });
-        if let Some(worker) = worker {
+        let paused = super::operator::paused(cluster).next();
+        if let Some(deployment) = paused {
+            self.ask(Command::ResumeDeployment { deployment });
+        } else if let Some(worker) = worker {
             self.ask(Command::ActivateWorker { worker });
         } else if let Some(name) = failed {
             let command = self.operator.deploy(&name, Kind::Plain);

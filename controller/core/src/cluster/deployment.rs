@@ -1,5 +1,7 @@
 //! A deployment's record.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use tucano_common::id::DeploymentId;
 use tucano_common::name::ServiceName;
@@ -52,6 +54,13 @@ pub enum DeploymentStatus {
         /// It fails where it is not there by then.
         deadline: Wall,
     },
+    /// Not there yet, and held where it is until somebody resumes it: its times stand still.
+    Paused {
+        /// Since when, on the clock that deadlines are kept in.
+        since: Wall,
+        /// What was left of its time.
+        left: Duration,
+    },
     /// Every instance was healthy for long enough.
     Succeeded {
         /// When.
@@ -91,6 +100,7 @@ impl DeploymentStatus {
     pub fn as_str(&self) -> &'static str {
         match self {
             DeploymentStatus::InProgress { .. } => "in_progress",
+            DeploymentStatus::Paused { .. } => "paused",
             DeploymentStatus::Succeeded { .. } => "succeeded",
             DeploymentStatus::Failed { .. } => "failed",
             DeploymentStatus::Reverted { .. } => "reverted",
@@ -98,10 +108,10 @@ impl DeploymentStatus {
         }
     }
 
-    /// When it ended; none while it is in progress.
+    /// When it ended; none while it is in progress, paused or not.
     pub fn ended_at(&self) -> Option<Wall> {
         match self {
-            DeploymentStatus::InProgress { .. } => None,
+            DeploymentStatus::InProgress { .. } | DeploymentStatus::Paused { .. } => None,
             DeploymentStatus::Succeeded { at }
             | DeploymentStatus::Failed { at, .. }
             | DeploymentStatus::Reverted { at, .. }

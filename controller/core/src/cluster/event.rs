@@ -72,6 +72,8 @@ kinds! {
     WorkerActivated => "worker_activated", "An operator takes a drained worker back.";
     WorkerForgotten => "worker_forgotten", "An operator removed a worker.";
     DeploymentStarted => "deployment_started", "A deployment began.";
+    DeploymentPaused => "deployment_paused", "An operator holds a deployment where it is.";
+    DeploymentResumed => "deployment_resumed", "A paused deployment goes on.";
     DeploymentSucceeded => "deployment_succeeded", "Every instance was healthy for long enough.";
     DeploymentFailed => "deployment_failed", "A deployment did not get there.";
     DeploymentReverted => "deployment_reverted", "A deployment failed and the service went back.";

@@ -94,6 +94,16 @@ pub enum Command {
         /// Which; none: the last healthy one before the current one.
         revision: Option<u64>,
     },
+    /// Holds a deployment where it is: nothing of it is begun or judged, its times stand still.
+    PauseDeployment {
+        /// Which.
+        deployment: DeploymentId,
+    },
+    /// Lets a paused deployment go on.
+    ResumeDeployment {
+        /// Which.
+        deployment: DeploymentId,
+    },
     /// A restart of one instance in place, once its requests in flight are answered.
     RestartInstance {
         /// Which.
@@ -159,6 +169,26 @@ pub struct PreviewInstance {
     pub instance: Instance,
     /// Every worker's verdict.
     pub decision: Option<Decision>,
+}
+
+/// What would come of the loss of workers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Simulation {
+    /// Every instance that would be lost and is to be replaced, by service, oldest first.
+    pub moves: Vec<Move>,
+    /// Services that would have fewer instances on workers than are asked for: asked for, and
+    /// placed.
+    pub short: Vec<(ServiceName, u32, u32)>,
+}
+
+/// An instance that would be lost, and the one that would take its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Move {
+    /// As it is now.
+    pub lost: Instance,
+    /// As it would be stored, with every worker's verdict; its id is not the one it will have. None
+    /// where none would be made.
+    pub successor: Option<Instance>,
 }
 
 /// Something that was observed.

@@ -24,6 +24,8 @@ impl Deployer {
             Command::Scale { service, concurrency } => self.scale(&service, concurrency, at),
             Command::Restart { service } => self.restart(&service, at),
             Command::Rollback { service, revision } => self.roll_back(&service, revision, at),
+            Command::PauseDeployment { deployment } => self.pause(deployment, at),
+            Command::ResumeDeployment { deployment } => self.resume(deployment, at),
             Command::RestartInstance { instance } => {
                 self.staying(instance)?;
                 self.restart_instance(instance, at);

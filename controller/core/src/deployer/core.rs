@@ -9,11 +9,12 @@ use tucano_common::prng::Prng;
 use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::timers::Deadlines;
 
+use super::placement::{Ask, plan};
 use super::routes::Routes;
 use super::{Accepted, Command, Config, Fact, LoadError, Output, Preview, Refusal, Rows};
-use super::{ServiceHealth, WorkerPlan};
+use super::{ServiceHealth, Simulation, WorkerPlan};
 use crate::balancer::table::RoutingTable;
-use crate::cluster::{Admission, Cluster, Event, LeaseState};
+use crate::cluster::{Admission, Cluster, Decision, Event, LeaseState};
 
 /// Desired state against observed state.
 #[derive(Clone, Debug)]
@@ -137,6 +138,32 @@ impl Deployer {
         Ok(super::preview::preview(&self.cluster, &copy.cluster, accepted))
     }
 
+    /// What would come of the loss of workers, found by losing them in a copy.
+    pub fn simulate(&self, lose: &[WorkerName], now: Now) -> Result<Simulation, Refusal> {
+        let unknown = lose.iter().find(|name| self.cluster.worker(name).is_none());
+        if let Some(name) = unknown {
+            return Err(Refusal::UnknownWorker(name.clone()));
+        }
+        let mut copy = self.clone();
+        for worker in lose {
+            let (worker, lease) = (worker.clone(), LeaseState::Dead);
+            copy.observe(Fact::Lease { worker, lease }, now);
+        }
+        copy.drive(now);
+        Ok(super::preview::simulation(&self.cluster, &copy.cluster))
+    }
+
+    /// Where one more instance of a service would go as of now, with every worker's verdict; none
+    /// where it has no instances of its own.
+    pub fn next_place(&self, service: &ServiceName, now: Now) -> Option<Decision> {
+        let spec = self.cluster.spec_of(self.cluster.service(service)?)?.clone();
+        spec.scripts()?;
+        // No instance has the id 0: the planner reads no more of one than its place in the row.
+        let ask = Ask { spec, instances: vec![InstanceId(0)], cause: None, survey_id: 0 };
+        let mut plan = plan(&self.cluster, &ask, self.at(now).wall);
+        plan.placements.pop().map(|placement| placement.decision)
+    }
+
     /// Takes a fact; a late or doubled one changes nothing.
     pub fn observe(&mut self, fact: Fact, now: Now) {
         let at = self.at(now);
@@ -215,6 +242,8 @@ impl Deployer {
             Command::Delete { .. }
             | Command::Scale { .. }
             | Command::Restart { .. }
+            | Command::PauseDeployment { .. }
+            | Command::ResumeDeployment { .. }
             | Command::RestartInstance { .. }
             | Command::StopInstance { .. }
             | Command::DrainWorker { .. }

@@ -30,6 +30,13 @@ impl Deployer {
         for mut deployment in deployments {
             let revision = self.cluster.revision(&deployment.service, deployment.revision);
             let limit = revision.map(|revision| revision.spec.update.progress_deadline);
+            if let DeploymentStatus::Paused { since, .. } = &mut deployment.status
+                && *since > now
+            {
+                *since = now;
+                self.cluster.put_deployment(deployment);
+                continue;
+            }
             if let (DeploymentStatus::InProgress { deadline }, Some(limit)) =
                 (&mut deployment.status, limit)
                 && *deadline > after(now, limit)

@@ -24,7 +24,7 @@ pub(super) fn health(
     };
     let (condition, reason) = match service.phase {
         Phase::Ending => (ServiceCondition::Stopping, None),
-        Phase::Deploying => (ServiceCondition::Deploying, None),
+        Phase::Deploying => (ServiceCondition::Deploying, deployment_reason(cluster, service)),
         Phase::Failed if healthy == 0 && wanted > 0 => {
             (ServiceCondition::Failed, deployment_reason(cluster, service))
         }
@@ -51,6 +51,10 @@ fn deployment_reason(cluster: &Cluster, service: &Service) -> Option<String> {
         DeploymentStatus::Reverted { reason, to, .. } => Some(format!(
             "revision {} failed and the service went back to {to}: {reason}",
             deployment.revision
+        )),
+        DeploymentStatus::Paused { .. } => Some(format!(
+            "deployment {id} is paused: POST /v1/deployments/{id}/resume goes on",
+            id = deployment.id
         )),
         DeploymentStatus::InProgress { .. }
         | DeploymentStatus::Succeeded { .. }

@@ -60,6 +60,7 @@ pub(super) fn judge(cluster: &Cluster, service: &Service, now: Wall) -> Finding 
             late(cluster, service, deployment, spec)
         }
         DeploymentStatus::InProgress { .. }
+        | DeploymentStatus::Paused { .. }
         | DeploymentStatus::Succeeded { .. }
         | DeploymentStatus::Failed { .. }
         | DeploymentStatus::Reverted { .. }

@@ -53,6 +53,7 @@ impl Deployer {
             }
             Some(
                 DeploymentStatus::InProgress { .. }
+                | DeploymentStatus::Paused { .. }
                 | DeploymentStatus::Succeeded { .. }
                 | DeploymentStatus::Superseded { .. },
             )

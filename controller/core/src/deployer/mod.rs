@@ -21,6 +21,7 @@ mod lifecycle;
 mod members;
 mod observe;
 mod outside;
+mod pause;
 pub mod placement;
 mod preview;
 mod reconcile;
@@ -38,7 +39,8 @@ pub use api::{
     Accepted, Command, Config, Fact, Introduction, LoadError, Output, Preview, Rows, WorkerPlan,
 };
 pub use api::{
-    Change, OutsideAddress, OutsideHealth, PreviewInstance, ServiceCondition, ServiceHealth,
+    Change, Move, OutsideAddress, OutsideHealth, PreviewInstance, ServiceCondition, ServiceHealth,
+    Simulation,
 };
 pub use core::Deployer;
 pub use refusal::{Refusal, RefusalKind};

@@ -27,6 +27,7 @@ impl Deployer {
         let Some(service) = self.cluster.service(name).cloned() else { return };
         let Some(spec) = self.cluster.spec_of(&service).cloned() else { return };
         match service.phase {
+            Phase::Deploying if self.is_paused(&service) => self.keep(&service, at),
             Phase::Deploying | Phase::Settled => {
                 self.roll(&service, &spec, cause, at);
                 self.move_failing(&service, &spec, at);
@@ -105,7 +106,7 @@ impl Deployer {
 
     fn judge_deployment(&mut self, name: &ServiceName, at: At) {
         let Some(service) = self.cluster.service(name).cloned() else { return };
-        if service.phase != Phase::Deploying {
+        if service.phase != Phase::Deploying || self.is_paused(&service) {
             return;
         }
         match judge(&self.cluster, &service, at.steady) {
@@ -117,7 +118,7 @@ impl Deployer {
     fn judge_success(&mut self, name: &ServiceName, at: At) {
         let Some(service) = self.cluster.service(name).cloned() else { return };
         let Some(spec) = self.cluster.spec_of(&service).cloned() else { return };
-        if service.phase != Phase::Deploying {
+        if service.phase != Phase::Deploying || self.is_paused(&service) {
             return;
         }
         let members = self.members(&service, &spec, at);
@@ -134,11 +135,12 @@ impl Deployer {
     fn next_look(&self, name: &ServiceName, at: At) -> Option<Wall> {
         let service = self.cluster.service(name)?;
         let spec = self.cluster.spec_of(service)?;
-        let deploying = service.phase == Phase::Deploying;
+        let deploying = service.phase == Phase::Deploying && !self.is_paused(service);
         let deployment = self.cluster.deployment(service.deployment).filter(|_| deploying);
         let whole = deployment.and_then(|deployment| match deployment.status {
             DeploymentStatus::InProgress { deadline } => Some(deadline),
-            DeploymentStatus::Succeeded { .. }
+            DeploymentStatus::Paused { .. }
+            | DeploymentStatus::Succeeded { .. }
             | DeploymentStatus::Failed { .. }
             | DeploymentStatus::Reverted { .. }
             | DeploymentStatus::Superseded { .. } => None,

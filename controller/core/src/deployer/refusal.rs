@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tucano_common::id::InstanceId;
+use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 
 /// Why a command was refused; nothing was changed.
@@ -23,6 +23,15 @@ pub enum Refusal {
     },
     /// No such instance, or not kept any more.
     UnknownInstance(InstanceId),
+    /// No such deployment, or not kept any more.
+    UnknownDeployment(DeploymentId),
+    /// The deployment has ended.
+    DeploymentEnded {
+        /// Which.
+        deployment: DeploymentId,
+        /// Its state's name.
+        state: &'static str,
+    },
     /// No such worker.
     UnknownWorker(WorkerName),
     /// Another service holds that host on that port.
@@ -73,9 +82,11 @@ impl Refusal {
         match self {
             Refusal::UnknownService(_)
             | Refusal::UnknownInstance(_)
+            | Refusal::UnknownDeployment(_)
             | Refusal::UnknownWorker(_) => RefusalKind::NotFound,
             Refusal::UnknownRevision { .. }
             | Refusal::HostTaken { .. }
+            | Refusal::DeploymentEnded { .. }
             | Refusal::NothingToRollBackTo(_)
             | Refusal::ServiceEnding(_)
             | Refusal::External(_)
@@ -99,6 +110,14 @@ impl fmt::Display for Refusal {
             Refusal::UnknownInstance(id) => {
                 write!(f, "there is no instance {id}: GET /v1/instances lists them")
             }
+            Refusal::UnknownDeployment(id) => {
+                write!(f, "there is no deployment {id}: GET /v1/deployments lists them")
+            }
+            Refusal::DeploymentEnded { deployment, state } => write!(
+                f,
+                "deployment {deployment} has ended ({state}): only one in progress is paused or \
+                 resumed"
+            ),
             Refusal::UnknownWorker(name) => {
                 write!(f, "there is no worker {name}: GET /v1/workers lists them")
             }

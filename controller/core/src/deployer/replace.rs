@@ -56,12 +56,14 @@ impl Deployer {
     }
 
     /// Until when a replacement waits because instances keep failing: the first comes at once, the
-    /// next ones after the spec's backoff, doubled each time.
+    /// next ones after the spec's backoff, doubled each time. What another revision did is no
+    /// reason: a revert comes at once.
     fn delay(&self, service: &Service, spec: &Spec, at: At) -> Option<Wall> {
         let failed = self.cluster.ended_of(&service.name).filter(|each| {
             matches!(each.state, State::Failed { .. })
                 && at.wall.since(each.since) < spec.restart.window
                 && each.since >= service.updated_at
+                && each.revision == service.revision
         });
         let failures = u32::try_from(failed.count()).unwrap_or(u32::MAX);
         let doublings = failures.checked_sub(2)?.min(16);
@@ -85,8 +87,9 @@ impl Deployer {
         ids.into_iter().for_each(|id| self.leave(id, Leaving::KeptFailing, None, at));
     }
 
-    /// After a deployment that failed with nothing to go back to: what never got ready is ended,
-    /// what runs is kept, and what has to leave its worker is replaced first, by its like.
+    /// Keeps what runs, and replaces first, by its like, what has to leave its worker. After a
+    /// deployment that failed with nothing to go back to, what never got ready is ended; while one
+    /// is paused, it goes on.
     pub(super) fn keep(&mut self, service: &Service, at: At) {
         let staying: Vec<Instance> = self
             .cluster
@@ -97,8 +100,8 @@ impl Deployer {
         for instance in &staying {
             // A deployment made it, this one or one that it superseded: not the replacements of
             // here.
-            let deployed = instance.deployment.is_some();
-            if deployed && instance.observed.ready_at.is_none() {
+            let failed = service.phase == Phase::Failed && instance.deployment.is_some();
+            if failed && instance.observed.ready_at.is_none() {
                 self.leave(instance.id, Leaving::DeploymentFailed, None, at);
             } else if self.is_displaced(instance) {
                 let overdue = self.is_overdue(instance, at);
@@ -111,12 +114,13 @@ impl Deployer {
         }
     }
 
-    /// A lost instance of a service in [`Phase::Failed`] is replaced by its like, one for one:
-    /// there is no number of instances that such a service is brought to.
+    /// A lost instance of a service that is kept as it is (its deployment failed or is paused) is
+    /// replaced by its like, one for one: there is no number of instances that such a service is
+    /// brought to.
     pub(super) fn replace_frozen(&mut self, lost: InstanceId, cause: u64, at: At) {
         let Some(instance) = self.cluster.instance(lost).cloned() else { return };
         let service = self.cluster.service(&instance.service);
-        let frozen = service.is_some_and(|service| service.phase == Phase::Failed);
+        let frozen = service.is_some_and(|service| self.is_frozen(service));
         let wanted = matches!(instance.state, State::Lost { wanted: true, .. });
         if frozen && wanted && instance.observed.ready_at.is_some() {
             self.make_like(&instance, cause, at);
@@ -128,7 +132,7 @@ impl Deployer {
     pub(super) fn drop_frozen_successor(&mut self, back: InstanceId, cause: u64, at: At) {
         let Some(instance) = self.cluster.instance(back) else { return };
         let service = self.cluster.service(&instance.service);
-        if service.is_none_or(|service| service.phase != Phase::Failed) {
+        if service.is_none_or(|service| !self.is_frozen(service)) {
             return;
         }
         let successor = self

@@ -64,7 +64,7 @@ impl Deployer {
     /// was gone: that one goes first, and the balancer holds the requests meanwhile. One at a time.
     pub(super) fn make_room(&mut self, service: &Service, spec: &Arc<Spec>, at: At) {
         let swaps = matches!(service.phase, Phase::Deploying | Phase::Settled);
-        if !swaps || !self.waiting.contains(&service.name) {
+        if !swaps || self.is_paused(service) || !self.waiting.contains(&service.name) {
             return;
         }
         let alive = || self.cluster.alive_of(&service.name);

@@ -146,11 +146,11 @@ impl Deployer {
         match service.phase {
             Phase::Ending => false,
             // There, each has one successor of its own.
-            Phase::Failed => {
+            Phase::Failed | Phase::Deploying if self.is_frozen(service) => {
                 let mut others = self.cluster.alive_of(&lost.service);
                 !others.any(|each| each.replaces == Some(lost.id) && each.healthy())
             }
-            Phase::Deploying | Phase::Settled => {
+            Phase::Failed | Phase::Deploying | Phase::Settled => {
                 let wanted = self.cluster.spec_of(service).map_or(0, |spec| spec.concurrency);
                 let have = self.cluster.alive_of(&lost.service).filter(healthy).count();
                 service.has_as_current(lost) && have < wanted as usize

@@ -6,6 +6,7 @@ mod deploys;
 mod failures;
 mod observe;
 mod pairs;
+mod pauses;
 mod planner;
 mod routing;
 mod seeded;

@@ -121,12 +121,15 @@ fn every_state_takes_every_command() {
     for state in states() {
         let (world, id) = with(&state);
         let name = super::world::service("web");
+        let deployment = world.deployer.cluster().service(&name).unwrap().deployment;
         let of_service = [
             Command::Deploy { spec: spec("web", 2, json!({ "env": { "V": "2" } })) },
             Command::Delete { service: name.clone() },
             Command::Scale { service: name.clone(), concurrency: 0 },
             Command::Restart { service: name.clone() },
             Command::Rollback { service: name, revision: Some(1) },
+            Command::PauseDeployment { deployment },
+            Command::ResumeDeployment { deployment },
             Command::RestartInstance { instance: id },
             Command::StopInstance { instance: id },
         ];

@@ -42,7 +42,9 @@ fn any_command(world: &mut World) -> Option<Command> {
         let ids = world.ids(name);
         (!ids.is_empty()).then(|| ids[prng.below(ids.len() as u32) as usize])
     };
-    Some(match prng.below(12) {
+    let of_service = world.deployer.cluster().service(&service(name));
+    let deployment = of_service.map(|service| service.deployment);
+    Some(match prng.below(14) {
         0..=3 => Command::Deploy { spec: spec(name, prng.below(5), any_spec(&mut prng)) },
         4 => Command::Scale { service: service(name), concurrency: prng.below(6) },
         5 => Command::Restart { service: service(name) },
@@ -51,7 +53,9 @@ fn any_command(world: &mut World) -> Option<Command> {
         7 => Command::RestartInstance { instance: instance? },
         8 => Command::StopInstance { instance: instance? },
         9 => Command::DrainWorker { worker, deadline: None },
-        10 => Command::ActivateWorker { worker },
+        10 => Command::PauseDeployment { deployment: deployment? },
+        11 => Command::ResumeDeployment { deployment: deployment? },
+        12 => Command::ActivateWorker { worker },
         _ => Command::ForgetWorker { worker },
     })
 }
@@ -92,6 +96,11 @@ fn peace(world: &mut World) {
             agent.wipe();
             agent.up = true;
         }
+    }
+    let deployments: Vec<_> = world.deployer.cluster().deployments().map(|each| each.id).collect();
+    for deployment in deployments {
+        // Those that have ended are refused.
+        let _ = world.command(Command::ResumeDeployment { deployment });
     }
     let names: Vec<WorkerName> = world.agents.keys().cloned().collect();
     for worker in names {
