@@ -18,6 +18,7 @@ mod install;
 mod load;
 mod logs;
 mod measured;
+mod operator;
 mod restarts;
 mod scripts;
 mod security;
