@@ -137,7 +137,7 @@ fn a_simulated_loss_is_what_a_loss_is() {
             assert_eq!(successor.waits_for().filter(|_| waits), then.waits_for().filter(|_| waits));
         }
         let unknown = worker("w9");
-        let refused = world.deployer.simulate(&[unknown.clone()], world.now);
+        let refused = world.deployer.simulate(std::slice::from_ref(&unknown), world.now);
         assert_eq!(refused.unwrap_err(), Refusal::UnknownWorker(unknown));
     }
 }
