@@ -202,6 +202,19 @@ pub const PORT_QUARANTINE: Duration = Duration::from_secs(60);
 pub const HOST_MEMORY_KEPT_PERCENT: u64 = 10;
 /// See [`HOST_MEMORY_KEPT_PERCENT`].
 pub const HOST_MEMORY_KEPT_BYTES: u64 = 64 * 1024 * 1024;
+/// Workers may differ by so much before instances are moved by themselves, in percent of the
+/// fullest one's instances: less is what spreading a few over a few workers leaves anyway.
+pub const IMBALANCE_PERCENT_MAX: u64 = 30;
+/// An imbalance is acted upon once it has lasted so long: a worker that only restarts is back
+/// before.
+pub const BALANCE_LASTS: Duration = Duration::from_secs(60);
+/// While there is an imbalance it is looked at so often: a move takes seconds.
+pub const BALANCE_LOOK: Duration = Duration::from_secs(5);
+/// An imbalance is let be where no service has been at rest for so long.
+pub const BALANCE_BUSY_MAX: Duration = Duration::from_secs(600);
+/// So many services of a worker are looked at for one that can be moved: each costs a look at every
+/// worker.
+pub const BALANCE_SERVICES_MAX: usize = 16;
 /// A drained worker's instances move within this, or are stopped all the same (Nomad: 1 h; a person
 /// who waits for a reboot: 5 min).
 pub const WORKER_DRAIN: Duration = Duration::from_secs(300);

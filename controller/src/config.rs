@@ -44,6 +44,8 @@ pub(crate) struct Config {
     token_files: Option<(PathBuf, PathBuf)>,
     pub(crate) worker_suspect: Duration,
     pub(crate) worker_timeout: Duration,
+    /// Instances are moved by themselves to workers that come.
+    pub(crate) rebalance: bool,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) snapshot_interval: Duration,
     /// Restore this and end, in place of running.
@@ -156,6 +158,7 @@ impl Config {
                 parse::duration_above_zero,
             )?,
             restore: flags.value("--restore", parse::path)?,
+            rebalance: flags.value_or("--rebalance", true, on_or_off)?,
             log_level: flags.value_or("--log-level", LevelFilter::Info, logger::parse_level)?,
             log_format: flags.value_or("--log-format", Format::Text, parse::own)?,
         };
@@ -214,6 +217,14 @@ fn anywhere(port: u16) -> SocketAddr {
 fn cores() -> u64 {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     cores.min(limits::BALANCER_THREADS_MAX) as u64
+}
+
+fn on_or_off(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write on or off"),
+    }
 }
 
 fn map_port(text: &str) -> Result<(u16, u16), &'static str> {

@@ -178,6 +178,7 @@ fn make_shell(
         // nothing.
         seed: now.wall.0.unsigned_abs() << 20 ^ now.mono.0 ^ u64::from(std::process::id()),
         port_map: config.map_ports.clone(),
+        rebalance: config.rebalance,
     };
     let links = deployer::Links {
         api: answers(&pipes.to_api),

@@ -177,7 +177,8 @@ fn bring_up(
     let damaged = |error: &dyn fmt::Display| format!("is damaged ({error})");
     let conn = connection::open(new).map_err(|error| damaged(&error))?;
     let stored = rows::load(&conn).map_err(|error| damaged(&error))?;
-    let config = Config { cluster: found.cluster.clone(), seed: 0, port_map: Vec::new() };
+    let config =
+        Config { cluster: found.cluster.clone(), seed: 0, port_map: Vec::new(), rebalance: false };
     let as_of = Now { mono: Mono(0), wall: now };
     Deployer::load(config, stored, as_of).map_err(|error| damaged(&error))?;
     let finish = || -> rusqlite::Result<Vec<String>> {

@@ -61,6 +61,7 @@ fn the_help_names_every_flag_of_the_contract() {
         "--join-token-file",
         "--worker-suspect",
         "--worker-timeout",
+        "--rebalance",
         "--trusted-proxies",
         "--log-level",
         "--log-format",

@@ -163,6 +163,7 @@ fn look_at_leaving(cluster: &Cluster, serving: &BTreeSet<InstanceId>, bus: &mut 
                     | Leaving::ScaledDown
                     | Leaving::DeploymentFailed
                     | Leaving::Surplus
+                    | Leaving::Rebalanced
             );
             for_others && serving.contains(&each.id) && !is_drained(cluster, each)
         });

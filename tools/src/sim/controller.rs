@@ -101,7 +101,7 @@ impl Controller {
 
     fn config(&mut self) -> Config {
         let seed = self.prng.next_u64();
-        Config { cluster: CLUSTER.to_owned(), seed, port_map: Vec::new() }
+        Config { cluster: CLUSTER.to_owned(), seed, port_map: Vec::new(), rebalance: true }
     }
 
     // --- its life ----------------------------------------------------------------------------

@@ -83,6 +83,7 @@ kinds! {
     InstanceBuilding => "instance_building", "Its worker builds its revision.";
     InstanceStarting => "instance_starting", "Its process was started.";
     InstanceRunning => "instance_running", "It is ready.";
+    InstanceMoving => "instance_moving", "It moves, because workers are filled unevenly.";
     InstanceUnhealthy => "instance_unhealthy", "It fails its health check.";
     InstanceHealthy => "instance_healthy", "It passes its health check again.";
     InstanceRestarting => "instance_restarting", "It ended and is started again in place.";

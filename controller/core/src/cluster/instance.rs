@@ -203,6 +203,8 @@ pub enum Leaving {
     ServiceDeleted,
     /// Its worker is being drained.
     WorkerDrained,
+    /// Another worker has more room: its successor there is up.
+    Rebalanced,
     /// Its worker came back after others had taken its place.
     Surplus,
     /// Somebody asked for it.
@@ -223,6 +225,7 @@ impl Leaving {
             Leaving::ScaledDown => "fewer instances are asked for",
             Leaving::ServiceDeleted => "its service was deleted",
             Leaving::WorkerDrained => "its worker is being drained",
+            Leaving::Rebalanced => "its successor on a worker with fewer instances is up",
             Leaving::Surplus => "its worker came back after others had taken its place",
             Leaving::AskedFor => "it was asked for",
             Leaving::DeploymentFailed => "its deployment failed",

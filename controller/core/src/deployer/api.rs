@@ -28,6 +28,8 @@ pub struct Config {
     pub seed: u64,
     /// `--map-port`: a service's `expose_port` and the port of this machine that it is served on.
     pub port_map: Vec<(u16, u16)>,
+    /// Whether instances are moved by themselves to workers that come.
+    pub rebalance: bool,
 }
 
 /// Everything that is stored, in any order.

@@ -207,6 +207,7 @@ impl Deployer {
             self.draining.remove(name);
             self.mark_worker(name, Some(event));
             self.mark_waiting();
+            self.watch_balance(at);
         }
         Ok(Accepted { changed, worker: Some(name.clone()), ..Accepted::default() })
     }

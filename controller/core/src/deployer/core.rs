@@ -9,6 +9,7 @@ use tucano_common::prng::Prng;
 use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::timers::Deadlines;
 
+use super::balance::Balance;
 use super::placement::{Ask, plan};
 use super::routes::Routes;
 use super::{Accepted, Command, Config, Fact, LoadError, Output, Preview, Refusal, Rows};
@@ -41,6 +42,8 @@ pub struct Deployer {
     /// When to look at something again though nothing happened.
     pub(super) deadlines: Deadlines<Due, Wall>,
     pub(super) routes: Routes,
+    /// What is done about an imbalance.
+    pub(super) balance: Balance,
 }
 
 /// What a deadline is about.
@@ -50,6 +53,8 @@ pub(super) enum Due {
     Service(ServiceName),
     /// A worker's drain.
     Worker(WorkerName),
+    /// How evenly the workers are filled.
+    Balance,
 }
 
 /// The two times of one call: what people read, and what deadlines are kept in.
@@ -92,6 +97,7 @@ impl Deployer {
             draining: BTreeSet::new(),
             replanned: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            balance: Balance::default(),
         };
         deployer.take_up();
         Ok(deployer)
@@ -185,6 +191,7 @@ impl Deployer {
             match due {
                 Due::Service(name) => self.mark(&name, None),
                 Due::Worker(name) => self.mark_worker(&name, None),
+                Due::Balance => self.look_at_balance(at),
             }
         }
         while let Some((name, cause)) = self.dirty.pop_first() {

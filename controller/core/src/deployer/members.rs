@@ -19,7 +19,8 @@ use crate::cluster::{
 impl Deployer {
     /// Whether an instance is what is asked for, and stands where it may.
     pub(super) fn is_current(&self, service: &Service, instance: &Instance) -> bool {
-        service.has_as_current(instance) && !self.is_displaced(instance)
+        let moves = self.is_displaced(instance) || self.is_moving(instance.id);
+        service.has_as_current(instance) && !moves
     }
 
     pub(super) fn is_displaced(&self, instance: &Instance) -> bool {
@@ -43,8 +44,11 @@ impl Deployer {
 
     pub(super) fn why_old(&self, service: &Service, id: InstanceId) -> Leaving {
         let Some(instance) = self.cluster.instance(id) else { return Leaving::Replaced };
-        if service.has_as_current(instance) {
+        if service.has_as_current(instance) && self.is_displaced(instance) {
             return Leaving::WorkerDrained;
+        }
+        if service.has_as_current(instance) && self.is_moving(id) {
+            return Leaving::Rebalanced;
         }
         let made_by = instance.deployment.and_then(|id| self.cluster.deployment(id));
         match made_by.map(|deployment| &deployment.status) {
@@ -91,6 +95,7 @@ impl Deployer {
         match drain {
             Some(deadline) if deadline <= at.steady => Standing::Overdue,
             Some(_) => Standing::Old,
+            None if self.is_moving(instance.id) => Standing::Old,
             None if service.has_as_current(instance) => Standing::Current,
             None => Standing::Old,
         }

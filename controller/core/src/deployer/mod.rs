@@ -10,6 +10,7 @@
 
 mod adopt;
 mod api;
+mod balance;
 mod commands;
 mod core;
 mod deployments;

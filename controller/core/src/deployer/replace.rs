@@ -58,7 +58,7 @@ impl Deployer {
     /// Until when a replacement waits because instances keep failing: the first comes at once, the
     /// next ones after the spec's backoff, doubled each time. What another revision did is no
     /// reason: a revert comes at once.
-    fn delay(&self, service: &Service, spec: &Spec, at: At) -> Option<Wall> {
+    pub(super) fn delay(&self, service: &Service, spec: &Spec, at: At) -> Option<Wall> {
         let failed = self.cluster.ended_of(&service.name).filter(|each| {
             matches!(each.state, State::Failed { .. })
                 && at.wall.since(each.since) < spec.restart.window

@@ -78,6 +78,7 @@ impl Deployer {
         if let Some((kind, message)) = news {
             let event = self.tell_worker(&name, Story::new(kind, message, None), at);
             self.mark_worker(&name, Some(event));
+            self.watch_balance(at);
         }
         if before.is_some_and(|(_, address)| address != said.address) {
             self.mark_worker(&name, None);
@@ -200,6 +201,7 @@ impl Deployer {
             LeaseState::Ready => {
                 self.mark_worker(name, None);
                 self.mark_waiting();
+                self.watch_balance(at);
             }
             LeaseState::Suspect => self.mark_worker(name, None),
             LeaseState::Dead => {

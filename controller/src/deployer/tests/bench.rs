@@ -61,7 +61,12 @@ impl Bench {
         let dir = DataDir::open(scratch.path()).expect("a folder");
         let (store, stored) = Store::open(&dir).expect("a database");
         store.trust_the_cache();
-        let config = Config { cluster: stored.cluster.clone(), seed: 7, port_map: vec![(80, 1)] };
+        let config = Config {
+            cluster: stored.cluster.clone(),
+            seed: 7,
+            port_map: vec![(80, 1)],
+            rebalance: true,
+        };
         let (api, answers) = sender();
         let (worker_mgr, manager) = sender();
         let (to_loops, loops) = (0..LOOPS).map(|_| sender()).unzip();

@@ -254,7 +254,7 @@ fn percent(share: f32) -> u32 {
 /// A load counts in steps of 10 %, so that noise does not decide, and each instance on its way as
 /// one step, or a storm of deploys would find the same worker idle each time. An unmeasured worker
 /// stands in the middle.
-pub(super) fn rank(a: &Score, b: &Score) -> Ordering {
+pub(crate) fn rank(a: &Score, b: &Score) -> Ordering {
     let key = |score: &Score| {
         let load_steps = score.load_percent.unwrap_or(50) / 10 + score.coming;
         let memory = Reverse(score.free_memory_bytes / MEMORY_STEP_BYTES);

@@ -12,4 +12,4 @@ mod plan;
 pub use check::{Violation, check};
 pub use plan::{Ask, Placement, Plan, plan};
 
-pub(super) use feasible::Bench;
+pub(super) use feasible::{Bench, rank};

@@ -2,6 +2,7 @@
 //! one process, under a clock and a network that the test owns.
 
 mod agent;
+mod balance;
 mod deploys;
 mod failures;
 mod observe;

@@ -140,7 +140,7 @@ pub(super) fn spec(name: &str, concurrency: u32, more: Value) -> Arc<Spec> {
 }
 
 fn config(seed: u64) -> Config {
-    Config { cluster: "test".to_owned(), seed, port_map: vec![(80, 8080)] }
+    Config { cluster: "test".to_owned(), seed, port_map: vec![(80, 8080)], rebalance: true }
 }
 
 fn lease_config() -> LeaseConfig {
