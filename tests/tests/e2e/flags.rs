@@ -80,7 +80,7 @@ fn the_help_names_every_flag_of_the_contract() {
         "--log-level",
         "--log-format",
     ];
-    for (binary, flags) in [(controller, of_controller), (worker, of_worker)] {
+    for (binary, flags) in [(controller, &of_controller[..]), (worker, &of_worker[..])] {
         let text = String::from_utf8_lossy(&run(&binary, &["--help"]).stdout).into_owned();
         for flag in flags {
             assert!(text.contains(flag), "{flag} is not in: {text}");
