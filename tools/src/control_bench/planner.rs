@@ -46,7 +46,8 @@ struct Generated {
 
 impl Generated {
     fn new(workers: usize) -> Option<Generated> {
-        let config = Config { cluster: "bench".to_owned(), seed: 1, port_map: Vec::new() };
+        let config =
+            Config { cluster: "bench".to_owned(), seed: 1, port_map: Vec::new(), rebalance: false };
         let now = Now { mono: Mono(1_000_000), wall: Wall(1_700_000_000_000) };
         let deployer = Deployer::load(config, Rows::default(), now).ok()?;
         let plans = BTreeMap::new();
