@@ -53,14 +53,20 @@ impl Lab {
     }
 
     /// The same in a folder that holds files which the flags name; the token opens the API.
-    pub fn assemble(
+    pub fn assemble(folder: Folder, workers: u32, options: Options, token: Option<Token>) -> Lab {
+        let layout = Layout::private(workers).expect("addresses for the test");
+        Lab::laid_out(folder, layout, options, token)
+    }
+
+    /// The same at these addresses.
+    pub fn laid_out(
         folder: Folder,
-        workers: u32,
+        layout: Layout,
         mut options: Options,
         token: Option<Token>,
     ) -> Lab {
         options.controller_flags.extend(["--map-port".to_owned(), "80:8080".to_owned()]);
-        let layout = Layout::private(workers).expect("addresses for the test");
+        let workers = layout.workers.len();
         let url: HttpUrl = format!("http://{}", layout.api).parse().expect("a URL");
         let cluster = Cluster::new(folder, layout, options).expect("the binaries' folder");
         let mut lab = Lab { cluster, api: Api::new(url, token) };
@@ -68,7 +74,7 @@ impl Lab {
         for index in 0..lab.cluster.layout.workers.len() {
             lab.cluster.start_worker(index).unwrap_or_else(|error| panic!("{error}"));
         }
-        lab.wait_ready(workers as usize);
+        lab.wait_ready(workers);
         lab
     }
 

@@ -7,11 +7,13 @@
 
 mod disk;
 mod lab;
+mod netlab;
 mod puppet;
 mod raw;
 pub mod specs;
 
 pub use disk::{Fault, Faults, SmallDisk};
 pub use lab::{Lab, MINUTE, SOON};
+pub use netlab::{NetLab, Network};
 pub use puppet::Puppet;
 pub use raw::{Raw, raw};

@@ -34,6 +34,8 @@ metrics! {
         "Requests that wait for an instance on its way, by service.";
     HTTP_RETRIES = Counter "tucano_http_retries_total"
         "Requests sent to another instance, by service and reason.";
+    HTTP_POISON = Counter "tucano_http_poison_total"
+        "Requests given up after instances died of them, by service.";
     HTTP_EJECTED = Gauge "tucano_http_ejected_instances"
         "Instances out of the rotation for their errors, by service.";
     HTTP_CONNECTIONS = Gauge "tucano_http_connections"

@@ -15,6 +15,7 @@ use tucano_common::time::Mono;
 use tucano_controller_core::balancer::{MemberIx, ServiceIx};
 
 use super::buffers::Buf;
+use super::poison::Deaths;
 use super::relay::Relay;
 use super::slab::Key;
 use super::socket::Socket;
@@ -62,6 +63,7 @@ pub(super) struct Upstream {
     pub(super) duty: Engagement,
     /// It has carried an exchange before.
     pub(super) is_reused: bool,
+    pub(super) watch: Watch,
     /// Bytes of an answer, read and not yet passed on.
     pub(super) input: Option<Buf>,
     /// Bytes of a request's head that the service has not taken yet.
@@ -75,6 +77,17 @@ pub(super) enum Engagement {
     Idle(Mono),
     /// This client.
     Busy(Key<Client>),
+}
+
+/// What the kernel was told to do about a silent host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Watch {
+    /// Nothing.
+    None,
+    /// To ask it.
+    Asks,
+    /// To ask it, and to break the connection where it does not answer.
+    GivesUp,
 }
 
 /// One request and its answer.
@@ -104,6 +117,8 @@ pub(super) struct Flow {
     pub(super) total_tries: u32,
     /// Since when every instance refuses its connection.
     pub(super) refused_since: Option<Mono>,
+    /// What is known of the instances that broke under it; none for nearly every request.
+    pub(super) deaths: Option<Box<Deaths>>,
     /// How it ended, where it was not answered.
     pub(super) cause: Option<Cause>,
     pub(super) times: Times,
@@ -116,6 +131,8 @@ pub(super) struct Seen {
     pub(super) is_sent: bool,
     pub(super) client_has_closed: bool,
     pub(super) upstream_has_closed: bool,
+    /// The last try's host fell silent.
+    pub(super) left_silent: bool,
     /// The service takes no more of the request.
     pub(super) upstream_is_deaf: bool,
 }
@@ -213,6 +230,7 @@ impl Flow {
             tries: Tries::NONE,
             total_tries: 0,
             refused_since: None,
+            deaths: None,
             cause: None,
             times: Times { begun: now, sent: now, answered: None, moved: now },
         }

@@ -47,6 +47,10 @@ impl Lb {
         flow.stage = Stage::Held(self.now);
         self.drop_upstream(upstream_key);
         self.release_member(member, if is_stale { Sign::Nothing } else { Sign::Broken });
+        let may_have_died = !connecting && failure == Failure::Closed && !began_to_answer;
+        if may_have_died && self.looks_at_death(key, flow_key, member) {
+            return Turn::Again;
+        }
         if is_stale && self.may_go_again(flow_key) {
             if let Some(flow) = self.flows.get_mut(flow_key) {
                 flow.tries.was_stale = true;
@@ -89,8 +93,12 @@ impl Lb {
             && self.may_go_again(flow_key)
             && self.fleet.may_retry(service, self.now);
         if may_retry {
-            let was_sent = self.flows.get(flow_key).is_some_and(|flow| flow.seen.is_sent);
-            self.counters(service).again(if was_sent { Again::Broken } else { Again::Refused });
+            let seen = self.flows.get(flow_key).map(|flow| flow.seen).unwrap_or_default();
+            self.counters(service).again(match (seen.left_silent, seen.is_sent) {
+                (true, _) => Again::Silent,
+                (false, true) => Again::Broken,
+                (false, false) => Again::Refused,
+            });
             self.place(key, flow_key, None);
         } else {
             self.refuse(key, flow_key, refusal);
@@ -99,7 +107,7 @@ impl Lb {
 
     /// Whether a request may be sent again: it is held whole, and no instance acted on it, or it
     /// may be acted on twice.
-    fn may_go_again(&self, flow_key: Key<Flow>) -> bool {
+    pub(super) fn may_go_again(&self, flow_key: Key<Flow>) -> bool {
         let flow = self.flows.get(flow_key);
         flow.is_some_and(|flow| flow.is_kept && (!flow.seen.is_sent || flow.is_repeatable))
     }
@@ -132,7 +140,7 @@ impl Lb {
     }
 
     /// The client's own id of a request whose head is still there.
-    fn client_id(&self, key: Key<Client>, flow_key: Key<Flow>) -> Option<String> {
+    pub(super) fn client_id(&self, key: Key<Client>, flow_key: Key<Flow>) -> Option<String> {
         let input = self.clients.get(key)?.input.as_ref()?;
         if !self.flows.get(flow_key)?.is_kept {
             return None;

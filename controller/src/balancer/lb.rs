@@ -204,6 +204,7 @@ impl Lb {
         self.fleet.tick(self.now, &mut notes);
         self.notes = notes;
         self.chores_at = None;
+        self.look_for_silence();
         let releasing = self.releasing.drain(..).map(Note::Changed);
         self.notes.extend(releasing);
         if let Some(oldest) = self.pools.oldest() {

@@ -15,6 +15,8 @@
 //! | `answer` | an answer's head on its way to the client |
 //! | `forward` | which fields pass, end here, are added |
 //! | `fail` | another try, an answer of our own, a cut; deadlines |
+//! | `silence` | hosts that answer nothing: their requests go elsewhere |
+//! | `poison` | requests that instances die of |
 //! | `finish` | the end of an exchange |
 //! | `refusal` | our own answers |
 //! | `inbox`, `report` | what a loop is told, and tells |
@@ -35,6 +37,7 @@ mod forward;
 mod inbox;
 mod lb;
 mod listen;
+mod poison;
 mod pools;
 mod pump;
 mod receive;
@@ -42,6 +45,7 @@ mod refusal;
 mod relay;
 mod report;
 mod send;
+mod silence;
 mod slab;
 mod socket;
 mod stats;

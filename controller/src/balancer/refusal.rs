@@ -22,6 +22,8 @@ pub(super) enum Refusal {
     Overload,
     /// The instance's connection broke, or could not be made.
     Unreachable,
+    /// Instances died of the request.
+    Poison,
     /// What the instance answered is no HTTP.
     AnswerMalformed,
     /// The instance was too slow.
@@ -39,7 +41,7 @@ impl Refusal {
         match self {
             Refusal::NoService => 404,
             Refusal::NoInstance | Refusal::HeldInVain | Refusal::Overload => 503,
-            Refusal::Unreachable | Refusal::AnswerMalformed => 502,
+            Refusal::Unreachable | Refusal::Poison | Refusal::AnswerMalformed => 502,
             Refusal::Late => 504,
             Refusal::Head(error) => error.status(),
             Refusal::Body(_) => 400,
@@ -54,6 +56,7 @@ impl Refusal {
             Refusal::NoInstance | Refusal::HeldInVain => "no_instance",
             Refusal::Overload => "overload",
             Refusal::Unreachable => "upstream_failed",
+            Refusal::Poison => "poison",
             Refusal::AnswerMalformed => "upstream_malformed",
             Refusal::Late => "upstream_timeout",
             Refusal::Head(_) | Refusal::Body(_) => "bad_request",
@@ -66,7 +69,9 @@ impl Refusal {
         match self {
             Refusal::NoService | Refusal::NoInstance | Refusal::HeldInVain => Cause::NoService,
             Refusal::Overload => Cause::Overload,
-            Refusal::Unreachable | Refusal::AnswerMalformed => Cause::UpstreamFailed,
+            Refusal::Unreachable | Refusal::Poison | Refusal::AnswerMalformed => {
+                Cause::UpstreamFailed
+            }
             Refusal::Late | Refusal::RequestLate => Cause::Timeout,
             Refusal::Head(_) | Refusal::Body(_) => Cause::BadRequest,
         }
@@ -91,6 +96,12 @@ impl Refusal {
             }
             Refusal::Unreachable => {
                 format!("an instance of service {name} broke its connection before it answered")
+            }
+            Refusal::Poison => {
+                format!(
+                    "instances of service {name} died while they had this request; it is not \
+                     sent again"
+                )
             }
             Refusal::AnswerMalformed => {
                 format!("an instance of service {name} answered something that is not HTTP/1.1")
@@ -150,6 +161,7 @@ mod tests {
         Refusal::HeldInVain,
         Refusal::Overload,
         Refusal::Unreachable,
+        Refusal::Poison,
         Refusal::AnswerMalformed,
         Refusal::Late,
         Refusal::Head(HeadError::BareLf),

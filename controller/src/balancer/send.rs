@@ -11,12 +11,12 @@ use tucano_common::http1::exchange::Failure;
 use tucano_common::http1::{Body, HeadScan, RequestHead};
 use tucano_common::limits::{
     CRASH_GRACE, CRASH_RETRY, HEAD_SLICES_MAX, HELD_RELEASE_PAUSE, HELD_RELEASED_AT_ONCE,
-    UPSTREAM_FRESH,
+    SILENCE_CHECK, UPSTREAM_FRESH,
 };
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::{Choice, MemberIx, ServiceIx};
 
-use super::connections::{Client, Engagement, Flow, Stage, Upstream};
+use super::connections::{Client, Engagement, Flow, Stage, Upstream, Watch};
 use super::forward::{self, Origin};
 use super::lb::{Lb, upstream_token};
 use super::pump::Sides;
@@ -67,6 +67,7 @@ impl Lb {
         flow.times.sent = self.now;
         flow.times.moved = self.now;
         flow.seen.is_sent = false;
+        flow.seen.left_silent = false;
         flow.seen.upstream_is_deaf = false;
         flow.answer_scan = HeadScan::default();
         flow.exchange.try_again();
@@ -92,6 +93,7 @@ impl Lb {
             flow.stage = Stage::Sent(upstream_key);
         }
         self.write_head(key, flow_key, head);
+        self.chore_by(self.now + SILENCE_CHECK);
     }
 
     fn write_head(&mut self, key: Key<Client>, flow_key: Key<Flow>, head: Option<&RequestHead>) {
@@ -128,6 +130,7 @@ impl Lb {
             member,
             duty: Engagement::Idle(self.now),
             is_reused: false,
+            watch: Watch::None,
             input: None,
             output: None,
         };
@@ -184,6 +187,10 @@ impl Lb {
 
     /// The time of a request that waits is over: it is tried once more after a crash, or refused.
     pub(super) fn hold_is_over(&mut self, key: Key<Client>, flow_key: Key<Flow>) {
+        if self.is_looking_at_deaths(flow_key) {
+            self.end_look(key, flow_key);
+            return;
+        }
         let Some(flow) = self.flows.get_mut(flow_key) else { return };
         if flow.refused_since.is_none() {
             self.refuse(key, flow_key, Refusal::HeldInVain);

@@ -8,11 +8,24 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{setsockopt, sockopt};
+use nix::{getsockopt_impl, libc, sockopt_impl};
+use tucano_common::limits::{SILENCE_ASK_S, SILENCE_GIVE_UP_S};
+use tucano_controller_core::balancer::silence::Evidence;
+
+sockopt_impl!(
+    /// `TCP_INFO`.
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    libc::tcp_info
+);
 
 /// What a read or a write came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +170,33 @@ impl Socket {
         let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
         // Without the option the peer sees an ordinary close, which is the best that is left.
         let _ = setsockopt(&self.stream.as_fd(), sockopt::Linger, &at_once);
+    }
+
+    /// What the kernel knows of the other side; none where it does not say.
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        let info = nix::sys::socket::getsockopt(&self.stream.as_fd(), TcpInfo).ok()?;
+        Some(Evidence {
+            has_unacknowledged: info.tcpi_unacked > 0,
+            unacknowledged_for: Duration::from_millis(info.tcpi_last_ack_recv.into()),
+            round_trip: Duration::from_micros(info.tcpi_rtt.into()),
+            questions: info.tcpi_probes,
+        })
+    }
+
+    /// Has the kernel ask the other side whether it is there.
+    pub(super) fn ask(&self) {
+        let fd = self.stream.as_fd();
+        // Where it can't, the worker's heartbeats tell, later.
+        let _ = setsockopt(&fd, sockopt::KeepAlive, &true);
+        let _ = setsockopt(&fd, sockopt::TcpKeepInterval, &SILENCE_ASK_S);
+        let _ = setsockopt(&fd, sockopt::TcpKeepIdle, &SILENCE_ASK_S);
+    }
+
+    /// Has the kernel break the connection where the other side stays silent.
+    pub(super) fn give_up_in_time(&self) {
+        self.ask();
+        let patience_ms = SILENCE_GIVE_UP_S * 1000;
+        let _ = setsockopt(&self.stream.as_fd(), sockopt::TcpUserTimeout, &patience_ms);
     }
 
     /// Sends each write at once: there is one for each head and each piece of a body.

@@ -68,11 +68,13 @@ pub(super) enum Again {
     Refused,
     /// Its connection broke before the answer.
     Broken,
+    /// Its instance's host fell silent.
+    Silent,
 }
 
 impl Again {
-    const ALL: [(Again, &'static str); 2] =
-        [(Again::Refused, "refused"), (Again::Broken, "broken")];
+    const ALL: [(Again, &'static str); 3] =
+        [(Again::Refused, "refused"), (Again::Broken, "broken"), (Again::Silent, "silent")];
 }
 
 /// One service in one loop; the requests of no service have one too.
@@ -81,8 +83,9 @@ pub(crate) struct ServiceStats {
     pub(super) accepted: Counter,
     ended: [Counter; Cause::ALL.len()],
     pub(super) held: Gauge,
-    /// Requests sent again: after a connection that could not be made, and after one that broke.
-    retries: [Counter; 2],
+    /// Requests sent again, by reason.
+    retries: [Counter; Again::ALL.len()],
+    pub(super) poison: Counter,
     pub(super) ejected: Gauge,
     durations: Histogram,
     answers: AnswerTable,
@@ -348,6 +351,10 @@ fn write_ledger(services: &BTreeMap<String, Vec<Arc<ServiceStats>>>, text: &mut 
             let sum = each.iter().filter_map(of).sum();
             text.count(&[("service", name), ("reason", reason)], sum);
         }
+    }
+    text.metric(metrics::HTTP_POISON);
+    for (name, each) in services {
+        text.count(&[("service", name)], each.iter().map(|stats| stats.poison.get()).sum());
     }
 }
 

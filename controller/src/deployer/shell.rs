@@ -210,6 +210,20 @@ impl Shell {
                 let message = format!("loop {lb} of the balancer tries instance {instance} again");
                 self.note("instance_readmitted", message, now);
             }
+            FromLoop::Silent { lb, host, moved } => {
+                let message = format!(
+                    "{host} acknowledges nothing: loop {lb} of the balancer sends {moved} of its \
+                     requests elsewhere and uses it last"
+                );
+                self.note("host_silent", message, now);
+            }
+            FromLoop::Poisoned { lb: _, service, request } => {
+                let message = format!(
+                    "instances of service {service} died while they had this request, it is not \
+                     sent to another: {request}"
+                );
+                self.note("request_poison", message, now);
+            }
             FromLoop::Stopped { lb, cut: 0 } => log::debug!("loop {lb} of the balancer has ended"),
             FromLoop::Stopped { lb, cut } => {
                 log::warn!("loop {lb} of the balancer has ended, {cut} requests were cut");

@@ -1,10 +1,11 @@
 //! To the balancer's loops, and from them. The balancer needs nothing else of this crate.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tucano_common::id::InstanceId;
+use tucano_common::name::ServiceName;
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::table::{RoutingTable, Weights};
 
@@ -57,6 +58,24 @@ pub(crate) enum FromLoop {
         instance: InstanceId,
         /// Out for so long; none: back in.
         out_for: Option<Duration>,
+    },
+    /// A host acknowledges nothing while requests wait for it: they went elsewhere.
+    Silent {
+        /// Which loop.
+        lb: u16,
+        /// Which host.
+        host: IpAddr,
+        /// Requests that are sent elsewhere.
+        moved: usize,
+    },
+    /// Instances died while they had this request, and it is not sent to another one.
+    Poisoned {
+        /// Which loop.
+        lb: u16,
+        /// To which service.
+        service: ServiceName,
+        /// The request, in words, without its query.
+        request: String,
     },
     /// The loop has ended after [`ToLoop::Stop`].
     Stopped {

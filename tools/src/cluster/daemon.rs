@@ -26,12 +26,13 @@ impl Daemon {
     /// Starts `binary` in a process group of its own; what it prints is appended to `log`. Nothing
     /// of `TUCANO_…` in this environment reaches it.
     pub fn start(binary: PathBuf, flags: &[String], log: &Path) -> Result<Daemon, ClusterError> {
-        Daemon::start_in(binary, flags, &[], log)
+        Daemon::start_in(binary, None, flags, &[], log)
     }
 
-    /// The same with more in its environment.
+    /// The same in a network namespace, with more in its environment.
     pub fn start_in(
         binary: PathBuf,
+        namespace: Option<&str>,
         flags: &[String],
         env: &[(String, String)],
         log: &Path,
@@ -39,7 +40,15 @@ impl Daemon {
         let file_failed = |error| ClusterError::File(log.to_path_buf(), error);
         let out = File::options().create(true).append(true).open(log).map_err(file_failed)?;
         let err = out.try_clone().map_err(file_failed)?;
-        let mut command = Command::new(&binary);
+        let mut command = match namespace {
+            None => Command::new(&binary),
+            // It becomes the binary: the process that is signalled is the right one.
+            Some(namespace) => {
+                let mut ip = Command::new("ip");
+                ip.args(["netns", "exec", namespace]).arg(&binary);
+                ip
+            }
+        };
         command.args(flags).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TUCANO_") {

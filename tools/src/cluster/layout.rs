@@ -31,6 +31,8 @@ pub struct Layout {
     pub balancer: SocketAddr,
     /// The workers.
     pub workers: Vec<Site>,
+    /// The network namespace of the controller; none: this process's own.
+    pub namespace: Option<String>,
     /// The defaults that were taken and had to be replaced, in words.
     pub moved: Vec<String>,
 }
@@ -42,6 +44,8 @@ pub struct Site {
     pub name: String,
     /// Its agent's API; its instances listen on the same address.
     pub agent: SocketAddr,
+    /// The network namespace it runs in; none: this process's own.
+    pub namespace: Option<String>,
 }
 
 impl Layout {
@@ -61,10 +65,27 @@ impl Layout {
                 let balancer = SocketAddr::new(address(0), BALANCER_PORT);
                 let site = |n| site(n, SocketAddr::new(address(n), AGENT_PORT));
                 let workers = (1..=workers).map(site).collect();
-                return Ok(Layout { api, balancer, workers, moved: Vec::new() });
+                return Ok(Layout { api, balancer, workers, namespace: None, moved: Vec::new() });
             }
         }
         Err(ClusterError::NoPort("127.0.0.0/8".to_owned()))
+    }
+
+    /// Hosts of their own: the controller on the first, a worker on each of the others; every one
+    /// is the namespace's name and its address there.
+    pub fn namespaces(hosts: &[(String, IpAddr)]) -> Layout {
+        let controller = &hosts[0];
+        let worker = |(number, (namespace, ip)): (u32, &(String, IpAddr))| Site {
+            namespace: Some(namespace.clone()),
+            ..site(number, SocketAddr::new(*ip, AGENT_PORT))
+        };
+        Layout {
+            api: SocketAddr::new(controller.1, API_PORT),
+            balancer: SocketAddr::new(controller.1, BALANCER_PORT),
+            workers: (1..).zip(&hosts[1..]).map(worker).collect(),
+            namespace: Some(controller.0.clone()),
+            moved: Vec::new(),
+        }
     }
 
     /// What the documentation says: the controller on 127.0.0.1, worker N on 127.0.0.N.
@@ -89,12 +110,12 @@ impl Layout {
             let agent = pick(&format!("worker {n}'s agent"), address, AGENT_PORT)?;
             sites.push(site(u32::from(n), agent));
         }
-        Ok(Layout { api, balancer, workers: sites, moved })
+        Ok(Layout { api, balancer, workers: sites, namespace: None, moved })
     }
 }
 
 fn site(number: u32, agent: SocketAddr) -> Site {
-    Site { name: format!("w{number}"), agent }
+    Site { name: format!("w{number}"), agent, namespace: None }
 }
 
 fn is_free(address: IpAddr, port: u16) -> bool {

@@ -111,7 +111,8 @@ impl Cluster {
         flags.extend(self.options.controller_flags.iter().cloned());
         let log = self.folder.path().join("controller.log");
         let env = &self.options.controller_env;
-        let daemon = Daemon::start_in(self.binary("tucano-controller")?, &flags, env, &log)?;
+        let binary = self.binary("tucano-controller")?;
+        let daemon = Daemon::start_in(binary, layout.namespace.as_deref(), &flags, env, &log)?;
         let daemon = self.controller.insert(daemon);
         daemon.wait_for_port(layout.api, Duration::from_secs(20))
     }
@@ -136,7 +137,8 @@ impl Cluster {
         }
         flags.extend(self.options.worker_flags.iter().cloned());
         let log = self.folder.path().join(format!("{}.log", site.name));
-        let daemon = Daemon::start(self.binary("tucano-worker")?, &flags, &log)?;
+        let binary = self.binary("tucano-worker")?;
+        let daemon = Daemon::start_in(binary, site.namespace.as_deref(), &flags, &[], &log)?;
         let daemon = self.workers[index].insert(daemon);
         daemon.wait_for_port(site.agent, Duration::from_secs(20))
     }

@@ -4,11 +4,12 @@
 //! What the others have to hear comes back as [`Note`]s. Called by `controller/src/balancer`.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tucano_common::id::InstanceId;
+use tucano_common::limits::SILENCE_TERM;
 use tucano_common::name::ServiceName;
 use tucano_common::prng::Prng;
 use tucano_common::time::Mono;
@@ -261,6 +262,32 @@ impl Fleet {
     pub fn next_return(&self, now: Mono) -> Option<Mono> {
         let outliers = self.members.iter().flatten().map(|member| &member.outlier);
         outliers.filter_map(|outlier| outlier.out_until()).map(|until| until.max(now)).min()
+    }
+
+    /// Where something is in flight that is to be watched for silence: each such instance's host,
+    /// and when it last answered.
+    pub fn awaited_hosts(&self) -> impl Iterator<Item = (IpAddr, Mono)> {
+        let busy = self.members.iter().flatten().filter(|member| member.in_flight > 0);
+        busy.map(|member| (member.address.ip(), member.heard_at()))
+    }
+
+    /// A host answers nothing: its instances are used last for a while, and connections to them
+    /// that nobody uses are worth nothing.
+    pub fn fell_silent(&mut self, host: IpAddr, now: Mono, notes: &mut Vec<Note>) {
+        for (place, member) in (0..).zip(&mut self.members) {
+            if let Some(member) = member.as_mut().filter(|member| member.address.ip() == host) {
+                member.fell_silent(now + SILENCE_TERM);
+                notes.push(Note::Retired(MemberIx(place)));
+            }
+        }
+    }
+
+    /// Whether [`Fleet::may_retry`] would say yes now; takes nothing.
+    pub fn has_retry(&self, service: ServiceIx, now: Mono) -> bool {
+        self.slot(service).is_some_and(|slot| {
+            let mut copy = slot.budget;
+            copy.take(now)
+        })
     }
 
     /// Takes the workers' shares, if they are for the table adopted last.

@@ -60,6 +60,10 @@ pub struct Member {
     ready_at: Mono,
     latency_us: f64,
     answered_at: Mono,
+    /// When the head of an answer last came.
+    heard_at: Mono,
+    /// Its host answers nothing: used last until then.
+    silent_until: Mono,
     /// Grows with every request given to anybody: among equals the one whose turn is longest ago is
     /// taken.
     pub last_turn: u64,
@@ -80,6 +84,8 @@ impl Member {
             ready_at: endpoint.ready_at,
             latency_us: 0.0,
             answered_at: Mono::default(),
+            heard_at: Mono::default(),
+            silent_until: Mono::default(),
             last_turn: 0,
         }
     }
@@ -92,6 +98,7 @@ impl Member {
             self.address = endpoint.address;
             self.outlier = Outlier::default();
             self.latency_us = 0.0;
+            self.silent_until = Mono::default();
         }
         self.standing = Standing::Listed(endpoint.duty);
         self.worker = endpoint.worker;
@@ -103,6 +110,9 @@ impl Member {
     /// are empty.
     pub fn tier(&self, now: Mono) -> Option<Tier> {
         match (self.standing, self.outlier.is_out(now)) {
+            (Standing::Listed(Duty::Serve), false) if now < self.silent_until => {
+                Some(Tier::Suspect)
+            }
             (Standing::Listed(Duty::Serve), false) => Some(Tier::Good),
             (Standing::Listed(Duty::LastResort), false) => Some(Tier::Suspect),
             (Standing::Listed(Duty::Serve | Duty::LastResort), true) => Some(Tier::Ejected),
@@ -126,6 +136,18 @@ impl Member {
             _ => self.latency_us + (sample - self.latency_us) * LATENCY_GAIN,
         };
         self.answered_at = now;
+        self.heard_at = now;
+        self.silent_until = Mono::default();
+    }
+
+    /// When it last answered.
+    pub fn heard_at(&self) -> Mono {
+        self.heard_at
+    }
+
+    /// Notes that its host answers nothing.
+    pub fn fell_silent(&mut self, until: Mono) {
+        self.silent_until = until;
     }
 
     /// Notes that a connection could not be made, or broke before the answer.
@@ -154,7 +176,7 @@ impl Member {
 pub enum Tier {
     /// In the rotation.
     Good,
-    /// Its worker's heartbeats are late.
+    /// Its worker's heartbeats are late, or its host answers nothing.
     Suspect,
     /// Out for its errors; only where there is no other.
     Ejected,
@@ -232,6 +254,12 @@ mod tests {
         assert_eq!(member.tier(now), Some(Tier::Good));
         member.standing = Standing::Listed(Duty::LastResort);
         assert_eq!(member.tier(now), Some(Tier::Suspect));
+        member.standing = Standing::Listed(Duty::Serve);
+        member.fell_silent(at(4));
+        assert_eq!(member.tier(now), Some(Tier::Suspect), "its host is silent");
+        assert_eq!(member.tier(at(4)), Some(Tier::Good), "for a while");
+        member.answered_in(Duration::from_millis(1), now);
+        assert_eq!(member.tier(now), Some(Tier::Good), "until it is heard");
         member.outlier.eject(now);
         assert_eq!(member.tier(now), Some(Tier::Ejected));
         for standing in

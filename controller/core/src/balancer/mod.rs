@@ -9,6 +9,7 @@
 //! | [`member`] | what another request on an instance would cost |
 //! | [`outlier`] | when an instance is taken out for its errors, and for how long |
 //! | [`budget`] | whether there is a retry left |
+//! | [`silence`] | whether a host that answers nothing is dead or only slow |
 //! | [`hold`] | who waits, in what order, how long |
 //!
 //! Pure. `controller/src/balancer` (the loops) asks it; the simulator runs it under a fake clock.
@@ -20,6 +21,7 @@ pub mod hold;
 pub mod hosts;
 pub mod member;
 pub mod outlier;
+pub mod silence;
 pub mod table;
 
 pub use fleet::{Choice, Fleet, MemberIx, Note, ServiceIx};
