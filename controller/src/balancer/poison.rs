@@ -10,6 +10,7 @@ use std::io;
 use mio::net::TcpStream;
 use tucano_common::http1::exchange::Failure;
 use tucano_common::http1::{HeadScan, RequestHead};
+use tucano_common::id::InstanceId;
 use tucano_common::limits::{DEATH_LOOK, DEATHS_MAX};
 use tucano_controller_core::balancer::MemberIx;
 
@@ -19,31 +20,42 @@ use super::refusal::Refusal;
 use super::slab::Key;
 use crate::msgs::FromLoop;
 
-/// The instances that broke while they had a request.
+/// The instances that broke while they had a request. Each counts once, however often its
+/// connections break: one that is still dying takes a second try and breaks that too.
 #[derive(Default)]
 pub(super) struct Deaths {
     /// Found dead.
-    found: usize,
+    found: Vec<InstanceId>,
     /// Asked, and not known yet.
-    asked: Vec<TcpStream>,
+    asked: Vec<(InstanceId, TcpStream)>,
     /// The request waits for what they say.
     is_looking: bool,
 }
 
 impl Deaths {
-    fn ask(&mut self, connection: io::Result<TcpStream>) {
+    fn ask(&mut self, instance: InstanceId, connection: io::Result<TcpStream>) {
+        if self.found.contains(&instance) {
+            return;
+        }
+        // What it says now counts, not what it said at an earlier break.
+        self.asked.retain(|(asked, _)| *asked != instance);
         match connection {
-            Ok(stream) => self.asked.push(stream),
-            Err(error) if is_death(&error) => self.found += 1,
+            Ok(stream) => self.asked.push((instance, stream)),
+            Err(error) if is_death(&error) => self.found.push(instance),
             Err(_) => {}
         }
     }
 
+    fn suspected(&self) -> usize {
+        self.found.len() + self.asked.len()
+    }
+
     /// Counts those who refused by now.
     fn count(&mut self) {
-        for stream in self.asked.drain(..) {
-            let died = matches!(stream.take_error(), Ok(Some(error)) if is_death(&error));
-            self.found += usize::from(died);
+        for (instance, stream) in self.asked.drain(..) {
+            if matches!(stream.take_error(), Ok(Some(error)) if is_death(&error)) {
+                self.found.push(instance);
+            }
         }
         self.is_looking = false;
     }
@@ -67,13 +79,15 @@ impl Lb {
             return false;
         }
         let Some(address) = self.fleet.address(member) else { return false };
+        let instance = self.fleet.member(member).map(|member| member.instance);
+        let Some(instance) = instance else { return false };
         let Some(flow) = self.flows.get_mut(flow_key) else { return false };
         if flow.seen.left_silent || self.config.is_off_limits(address) {
             return false;
         }
         let deaths = flow.deaths.get_or_insert_default();
-        deaths.ask(TcpStream::connect(address));
-        if deaths.found + deaths.asked.len() < DEATHS_MAX {
+        deaths.ask(instance, TcpStream::connect(address));
+        if deaths.suspected() < DEATHS_MAX {
             return false;
         }
         deaths.is_looking = true;
@@ -92,7 +106,7 @@ impl Lb {
         let Some(flow) = self.flows.get_mut(flow_key) else { return };
         let Some(deaths) = &mut flow.deaths else { return };
         deaths.count();
-        if deaths.found < DEATHS_MAX {
+        if deaths.found.len() < DEATHS_MAX {
             self.retry_or_refuse(key, flow_key, Failure::Closed, true);
             return;
         }
@@ -126,5 +140,33 @@ impl Lb {
             path.escape_ascii(),
             id.unwrap_or_default(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: InstanceId = InstanceId(7);
+
+    fn refused() -> io::Result<TcpStream> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    #[test]
+    fn an_instance_is_counted_once() {
+        let mut deaths = Deaths::default();
+        deaths.ask(ONE, refused());
+        deaths.ask(ONE, refused());
+        assert_eq!(deaths.suspected(), 1);
+        deaths.ask(InstanceId(8), refused());
+        assert_eq!(deaths.suspected(), 2);
+    }
+
+    #[test]
+    fn who_could_not_be_reached_is_not_dead() {
+        let mut deaths = Deaths::default();
+        deaths.ask(ONE, Err(io::ErrorKind::HostUnreachable.into()));
+        assert_eq!(deaths.suspected(), 0);
     }
 }
