@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::reader::{Faults, Object, text};
 use super::sections;
-use super::{Digest, Scripts, Source, Spec, Workload};
+use super::{Digest, HealthProbe, Scripts, Source, Spec, Workload};
 use crate::limits::{CONCURRENCY_MAX, EXTERNAL_ADDRESSES_MAX, SCRIPT_BYTES_MAX};
 use crate::name::ServiceName;
 
@@ -68,6 +68,11 @@ pub fn parse(value: &Value) -> Result<Spec, Vec<Fault>> {
         && !root.object("network", &mut Faults::default()).has("expose_port")
     {
         faults.add("/network/expose_port", "an external service needs the port its clients see");
+    }
+    if external && network.health_check.probe == HealthProbe::Notify {
+        let detail = "needs a process of the cluster's own; an external service is asked by \
+                      \"path\" or by connecting";
+        faults.add("/network/health_check/notify", detail);
     }
     let concurrency = root.count("concurrency", (0, CONCURRENCY_MAX), &mut faults).unwrap_or(1);
     let minute = Duration::from_secs(60);

@@ -247,6 +247,9 @@ fn external_services() {
     let mut unrouted = external(json!(["10.0.0.7:1"]));
     unrouted["network"] = json!({});
     assert_eq!(pointers(&unrouted), ["/network/expose_port"]);
+    let mut told = external(json!(["10.0.0.7:1"]));
+    told["network"]["health_check"] = json!({"notify": true});
+    assert_eq!(pointers(&told), ["/network/health_check/notify"]);
 }
 
 #[test]

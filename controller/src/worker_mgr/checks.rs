@@ -102,7 +102,7 @@ fn ask(io: &mut Io, address: SocketAddr, how: &OutsideCheck) -> CallId {
                 .close();
             io.call(address, request, timeouts)
         }
-        // Specs refuse `notify` without scripts; stored ones may be older than that.
+        // Specs refuse `notify` for external services; a stored one may be older than that.
         HealthProbe::Connect | HealthProbe::Notify => io.probe(address, timeouts),
     }
 }
