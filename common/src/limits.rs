@@ -266,6 +266,11 @@ pub const KILL_REPEAT: Duration = Duration::from_secs(10);
 pub const LEDGER_RETRY: Duration = Duration::from_secs(1);
 /// A holder that has not said what it started is asked again after this.
 pub const ADOPT_RETRY: Duration = Duration::from_millis(20);
+/// Processes and threads of a job whose spec does not say: more than servers have, and few enough
+/// that a fork bomb leaves the machine to the others.
+pub const SERVICE_PROCESSES_MAX: u64 = 1024;
+/// The share of all instances together (a plain program's is 100): they are what a worker is for.
+pub const CPU_WEIGHT_ALL: u64 = 1000;
 /// Descriptors of a service: what busy servers ask for first.
 pub const SERVICE_DESCRIPTORS: u64 = 65_536;
 /// A line of output; a longer one is kept in parts (CRI's 16 KiB).

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tucano_common::limits::AGENT_INBOX_MESSAGES_MAX;
 use tucano_common::prng::Prng;
-use tucano_common::wire::worker::Hello;
+use tucano_common::wire::worker::{Hello, Notice};
 use tucano_net::clock::Clock;
 use tucano_net::listener::{ListenError, listen_on};
 use tucano_net::signals::{Signal, Signals};
@@ -110,7 +110,8 @@ pub(crate) fn run(config: Config) -> Result<(), StartError> {
         .map_err(|error| StartError::System("signals can't be blocked", error))?;
     data_folder::warn_if_unreachable(&config.data_dir, run_as.as_ref());
     raise_descriptor_limit();
-    let runner = Runner::new(layout.clone(), run_as.clone(), PathBuf::from("/proc/self/exe"));
+    let runner =
+        Runner::new(layout.clone(), run_as.clone(), PathBuf::from("/proc/self/exe")).confined();
     let parts = Parts { config, layout, run_as, runner, restart };
     let (mut http, mut agent) = parts.assemble(listener, signals.into_fd())?;
     http.run(&mut agent).map_err(|error| StartError::System("the event loop broke", error))?;
@@ -146,9 +147,16 @@ impl Parts {
         let Config { name, data_dir, controller, .. } = &self.config;
         let shown = data_dir.display();
         log::info!("worker {name}: data in {shown}, API on {address}, controller {controller}");
+        log::info!("control groups: {}", self.runner.confinement());
 
         let introduction = self.introduction(address);
-        let link = Link::new(introduction, Prng::new(random_seed()), Clock::wall());
+        let mut link = Link::new(introduction, Prng::new(random_seed()), Clock::wall());
+        for (kind, message) in self.runner.missing() {
+            log::warn!("{message}");
+            let notice =
+                Notice { at: Clock::wall(), kind: kind.to_owned(), message, instance: None };
+            link.notice(notice, Clock::mono());
+        }
         let guard = Guard::new(self.config.join_token.clone(), address.ip());
         let targets = Targets::default();
         self.start_sampler(&targets, &inbox).map_err(system("a thread can't be started"))?;

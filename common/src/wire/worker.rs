@@ -330,8 +330,15 @@ pub enum Cause {
         /// As in signal(7).
         signal: i32,
     },
-    /// The kernel ended it for its memory.
-    Oom,
+    /// The kernel ended it, or a process of it, for its memory.
+    Oom {
+        /// What it was allowed, in bytes; absent where the machine itself ran out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_limit_bytes: Option<u64>,
+        /// The most that it used at a time, in bytes; absent where the kernel does not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory_peak_bytes: Option<u64>,
+    },
     /// It took too long.
     Timeout,
     /// It ended while nobody could watch: how is not known.

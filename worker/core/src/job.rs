@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tucano_common::id::InstanceId;
 use tucano_common::name::ServiceName;
 use tucano_common::time::Wall;
+use tucano_common::units::format_size;
 use tucano_common::wire::worker::Cause;
 
 /// Which cluster an instance belongs to; part of folders' names, so only `a-z A-Z 0-9 - _`, 1 to 64
@@ -192,6 +193,35 @@ pub struct Started {
     pub at: Wall,
 }
 
+/// What is known of an end for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Oom {
+    /// What it was allowed; none where it had no limit, and the machine ran out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// The most that it used at a time; none where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+}
+
+/// `limit 64MiB, peak 63.9 MiB`, as far as it is known.
+impl fmt::Display for Oom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.limit_bytes {
+            Some(limit) => write!(f, "limit {}", format_size(limit))?,
+            None => f.write_str("no limit of its own")?,
+        }
+        match self.peak_bytes {
+            // Tenths are enough: the peak of one that hit its limit is a page or two below it.
+            Some(peak) => {
+                let tenths = peak.saturating_mul(10) >> 20;
+                write!(f, ", peak {}.{} MiB", tenths / 10, tenths % 10)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// How a job's main process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
@@ -200,7 +230,7 @@ pub enum End {
     /// By this signal.
     Signal(i32),
     /// By the kernel, for its memory.
-    Oom,
+    Oom(Oom),
     /// Nobody could watch.
     Unknown,
 }
@@ -216,7 +246,9 @@ impl End {
         match self {
             End::Code(exit_code) => Cause::Exit { exit_code },
             End::Signal(signal) => Cause::Signal { signal },
-            End::Oom => Cause::Oom,
+            End::Oom(Oom { limit_bytes, peak_bytes }) => {
+                Cause::Oom { memory_limit_bytes: limit_bytes, memory_peak_bytes: peak_bytes }
+            }
             End::Unknown => Cause::Unknown,
         }
     }
@@ -231,7 +263,7 @@ impl fmt::Display for End {
                 Some(name) => write!(f, "signal {signal} ({name})"),
                 None => write!(f, "signal {signal}"),
             },
-            End::Oom => f.write_str("out of memory"),
+            End::Oom(oom) => write!(f, "out of memory ({oom})"),
             End::Unknown => f.write_str("an end that nobody saw"),
         }
     }

@@ -29,7 +29,7 @@ pub mod usage;
 pub use assignments::{Refused, Taken};
 pub use effect::{Effect, Folder, Launch, Priority, Probe, Question};
 pub use fact::Fact;
-pub use job::{BuildKey, Cluster, End, Ending, Job, JobRun, Process, Run, Started};
+pub use job::{BuildKey, Cluster, End, Ending, Job, JobRun, Oom, Process, Run, Started};
 pub use layout::Layout;
 pub use ledger::Ledger;
 pub use note::Note;

@@ -65,7 +65,13 @@ mod tests {
     fn every_policy_and_end() {
         use RestartPolicy::{Always, Never, OnFailure};
         let (done, failed) = (Next::Over(Outcome::Done), Next::Over(Outcome::Failed));
-        let ends = [End::Code(0), End::Code(1), End::Signal(9), End::Oom, End::Unknown];
+        let ends = [
+            End::Code(0),
+            End::Code(1),
+            End::Signal(9),
+            End::Oom(crate::job::Oom::default()),
+            End::Unknown,
+        ];
         for (policy, expected) in [
             (Always, [Next::Again; 5]),
             (OnFailure, [done, Next::Again, Next::Again, Next::Again, Next::Again]),

@@ -61,7 +61,7 @@ mod tests {
         let failure = Failure {
             at: Wall(0),
             step: Step::Runtime,
-            cause: Cause::Oom,
+            cause: Cause::Oom { memory_limit_bytes: None, memory_peak_bytes: None },
             message: String::new(),
             output_tail,
             run: None,

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::prctl;
@@ -17,6 +18,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{self, Gid, Uid};
 use tucano_common::limits::SERVICE_DESCRIPTORS;
 
+use super::confinement::Confinement;
 use super::orders::{Orders, Rights};
 use super::sys;
 
@@ -30,17 +32,17 @@ const FAILED: u8 = 125;
 const OOM_SCORE: &str = "100";
 const OOM_SCORE_LOW: &str = "500";
 
-/// `exec-shim REPORT_FD HOLDER_PID`.
+/// `exec-shim REPORT_FD HOLDER_PID JOB_FOLDER`.
 pub(crate) fn main(args: &[OsString]) -> ExitCode {
     let number = |at: usize| args.get(at)?.to_str()?.parse::<i32>().ok();
-    let (Some(report_fd), Some(holder)) = (number(0), number(1)) else {
+    let (Some(report_fd), Some(holder), Some(job)) = (number(0), number(1), args.get(2)) else {
         eprintln!("tucano-worker exec-shim is started by tucano-worker hold only");
         return ExitCode::from(2);
     };
     sys::close_others_at_exec();
     // Through its name it is opened anew, and closes at the execve like everything else.
     let report = OpenOptions::new().write(true).open(format!("/proc/self/fd/{report_fd}"));
-    let Err(reason) = become_script(holder);
+    let Err(reason) = become_script(holder, Path::new(job));
     if let Ok(mut report) = report {
         let _nobody_listens_any_more = report.write_all(reason.as_bytes());
     }
@@ -48,12 +50,13 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 }
 
 /// The steps, in the order that they need: what wants the agent's rights first.
-fn become_script(holder: i32) -> Result<std::convert::Infallible, String> {
+fn become_script(holder: i32, job: &Path) -> Result<std::convert::Infallible, String> {
     let orders = read_orders()?;
     unistd::setsid().map_err(|error| failed("begin a session", error))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     raise_descriptors();
     lower_priority(orders.low_priority);
+    Confinement::of(job).group.join();
     if let Some(rights) = &orders.user {
         take_rights(rights)?;
     }

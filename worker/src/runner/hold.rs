@@ -37,6 +37,8 @@ use tucano_worker_core::{Process, Started};
 use self::children::{Children, Reaped};
 use self::notify::Notify;
 use self::output::{Output, Pump, Stream};
+use super::cgroup::Group;
+use super::confinement::Confinement;
 use super::record::{self, Exit, How, Running, Status};
 use super::{exec_shim, process, sys};
 
@@ -102,17 +104,22 @@ fn hold(args: &Args) -> io::Result<()> {
     let signals = block_signals()?;
     let exit = record::open(&args.job.join(record::EXIT))?;
     let output = Output::open(&args.logs)?;
+    let group = Confinement::of(&args.job).group;
     let notify = args.notify.as_deref().map(|socket| Notify::open(socket, &args.job)).transpose();
     let script = notify.and_then(|notify| Ok((start(&args.job)?, notify)));
     let how = match script {
-        Ok((script, notify)) => Holder::new(args, script, (output, notify), signals).run(),
+        Ok((script, notify)) => {
+            Holder::new((args, &group), script, (output, notify), signals).run()
+        }
         Err(message) => (wall(), How::NotStarted(message)),
     };
     if let (_, How::NotStarted(message)) = &how {
         tell(&Status::NotStarted(message.clone()));
     }
     let (at, how) = how;
-    record::write(&exit, &Exit { at, how, memory_peak_bytes: memory_peak_bytes() })
+    let memory_peak_bytes = group.peak_bytes().unwrap_or(0).max(largest_child_bytes());
+    group.remove();
+    record::write(&exit, &Exit { at, how, memory_peak_bytes })
 }
 
 /// Every signal that could end it is blocked; the ones it acts upon come through a descriptor.
@@ -156,6 +163,7 @@ fn start(job: &Path) -> Result<Script, String> {
         .arg(exec_shim::SUBCOMMAND)
         .arg(number_of(&report_end).to_string())
         .arg(std::process::id().to_string())
+        .arg(job)
         .env_clear()
         .stdin(Stdio::from(orders))
         .stdout(stdout_end)
@@ -189,6 +197,7 @@ enum Phase {
 
 struct Holder<'a> {
     args: &'a Args,
+    group: &'a Group,
     script: Script,
     output: Output,
     notify: Option<Notify>,
@@ -205,7 +214,7 @@ struct Holder<'a> {
 
 impl<'a> Holder<'a> {
     fn new(
-        args: &'a Args,
+        (args, group): (&'a Args, &'a Group),
         script: Script,
         (output, notify): (Output, Option<Notify>),
         signals: SignalFd,
@@ -213,6 +222,7 @@ impl<'a> Holder<'a> {
         let children = Children::new(script.main.pid);
         Holder {
             args,
+            group,
             script,
             output,
             notify,
@@ -340,7 +350,7 @@ impl<'a> Holder<'a> {
     fn reap(&mut self) -> Reaped {
         let reaped = self.children.reap();
         if let Some(how) = self.children.take_main_end() {
-            self.ended = Some((wall(), how));
+            self.ended = Some((wall(), self.why(how)));
             // A script that ends by itself takes everything with it; one that was asked to end
             // leaves the others their grace.
             if self.phase == Phase::Holding {
@@ -350,6 +360,18 @@ impl<'a> Holder<'a> {
         reaped
     }
 
+    /// The kernel's SIGKILL for memory looks like anybody's, and a script whose child was hit ends
+    /// with a code of its own; the group has counted it.
+    fn why(&self, how: How) -> How {
+        match how {
+            How::Code(0) | How::NotStarted(_) => how,
+            How::Code(_) | How::Signal(_) | How::Oom(_) if self.phase == Phase::Holding => {
+                self.group.oom().map_or(how, How::Oom)
+            }
+            How::Code(_) | How::Signal(_) | How::Oom(_) => how,
+        }
+    }
+
     fn drive(&mut self) {
         if let Phase::Stopping(kill_at) = self.phase
             && Instant::now() >= kill_at
@@ -357,6 +379,7 @@ impl<'a> Holder<'a> {
             self.phase = Phase::Killing;
         }
         if self.phase == Phase::Killing {
+            self.group.kill();
             self.children.kill_all();
             self.round = (self.round * 2).min(KILL_ROUND_LONGEST);
         }
@@ -364,7 +387,7 @@ impl<'a> Holder<'a> {
 }
 
 /// The largest process of all that ended below it, as the kernel counted.
-fn memory_peak_bytes() -> u64 {
+fn largest_child_bytes() -> u64 {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
     let kib = usage.map_or(0, |usage| usage.max_rss());
     u64::try_from(kib).unwrap_or(0).saturating_mul(1024)

@@ -5,6 +5,8 @@ pub(crate) mod artifact_child;
 mod artifact_copy;
 mod artifact_tar;
 mod artifact_unpack;
+pub(crate) mod cgroup;
+mod confinement;
 pub(crate) mod exec_shim;
 pub(crate) mod folders;
 pub(crate) mod hold;

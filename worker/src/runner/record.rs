@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tucano_common::time::Wall;
-use tucano_worker_core::{End, Started};
+use tucano_worker_core::{End, Oom, Started};
 
 /// In a job's folder.
 pub(super) const RUNNING: &str = "running.json";
@@ -20,6 +20,8 @@ pub(super) const RUNNING: &str = "running.json";
 pub(super) const EXIT: &str = "exit.json";
 /// In a job's folder: the holder's stderr. Who lives has it locked.
 pub(super) const LOCK: &str = "holder.log";
+/// In a job's folder: how it is kept apart from the rest of the machine.
+pub(super) const CONFINEMENT: &str = "confinement.json";
 /// In a job's folder: the ledger's entry.
 pub(super) const ENTRY: &str = "entry.json";
 
@@ -60,6 +62,8 @@ pub(super) enum How {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// The kernel ended it, or something of it, for its memory.
+    Oom(Oom),
     /// It never ran.
     NotStarted(String),
 }
@@ -70,6 +74,7 @@ impl How {
         match self {
             How::Code(code) => Ok(End::Code(code)),
             How::Signal(signal) => Ok(End::Signal(signal)),
+            How::Oom(oom) => Ok(End::Oom(oom)),
             How::NotStarted(message) => Err(message),
         }
     }

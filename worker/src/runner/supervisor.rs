@@ -22,6 +22,8 @@ use tucano_worker_core::{
     End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started, Supervisor,
 };
 
+use super::cgroup::Cgroups;
+use super::confinement::Confinement;
 use super::record::{
     self, ENTRY, EXIT, Exit, LOCK, READINESS, RUNNING, Readiness, Running, Status,
 };
@@ -37,6 +39,7 @@ pub(crate) struct Runner {
     layout: Layout,
     run_as: Option<RunAs>,
     program: PathBuf,
+    cgroups: Cgroups,
     boot_id: String,
     jobs: BTreeMap<JobRun, Held>,
 }
@@ -71,7 +74,25 @@ impl Runner {
     /// (`/proc/self/exe`, so that an upgrade on disk does not mix versions).
     pub(crate) fn new(layout: Layout, run_as: Option<RunAs>, program: PathBuf) -> Runner {
         let boot_id = process::boot_id();
-        Runner { layout, run_as, program, boot_id, jobs: BTreeMap::new() }
+        let cgroups = Cgroups::default();
+        Runner { layout, run_as, program, cgroups, boot_id, jobs: BTreeMap::new() }
+    }
+
+    /// The same, with services kept apart as far as this machine can.
+    pub(crate) fn confined(self) -> Runner {
+        let cgroups = Cgroups::find(self.layout.root());
+        Runner { cgroups, ..self }
+    }
+
+    /// What this worker can do to keep services apart, for the log.
+    pub(crate) fn confinement(&self) -> String {
+        self.cgroups.summary()
+    }
+
+    /// What it can't do and why, each for a notice: its kind and its text.
+    pub(crate) fn missing(&self) -> Vec<(&'static str, String)> {
+        let groups = self.cgroups.missing().map(|text| ("cgroup_unavailable", text.to_owned()));
+        groups.into_iter().collect()
     }
 
     /// [`Effect::Start`](tucano_worker_core::Effect::Start).
@@ -83,7 +104,9 @@ impl Runner {
         match self.try_start(launch) {
             Ok(watch) => Outcome::Watching(watch, None),
             Err(message) => {
-                let _nothing_of_it_runs = folders::remove(&self.layout.job(&job));
+                let folder = self.layout.job(&job);
+                Confinement::of(&folder).group.remove();
+                let _nothing_of_it_runs = folders::remove(&folder);
                 Outcome::Over(Fact::StartFailed { job, message })
             }
         }
@@ -127,7 +150,17 @@ impl Runner {
             let path = folder.join(ENTRY);
             write_entry(&path, entry).map_err(|error| failed(&path, error))?;
         }
+        self.confine(launch, &folder).map_err(|error| failed(&folder, error))?;
         Ok(lock)
+    }
+
+    /// Makes its control group. What can't be limited runs all the same.
+    fn confine(&self, launch: &Launch, folder: &Path) -> io::Result<()> {
+        let (group, problem) = self.cgroups.make(&launch.job, &launch.resources, launch.priority);
+        if let Some(problem) = problem {
+            log::warn!("{}: not limited as it should be: {problem}", launch.job);
+        }
+        Confinement { group }.write(folder)
     }
 
     /// [`Effect::Adopt`](tucano_worker_core::Effect::Adopt).
@@ -229,6 +262,9 @@ impl Runner {
         let job = job.clone();
         let since = started.map_or(Wall(0), |started| started.at);
         let exit: Option<Exit> = record::read(&folder.join(EXIT));
+        if !Confinement::of(&folder).group.end() {
+            log::warn!("{job}: what its holder left could not be ended");
+        }
         let (end, at, memory_peak_bytes) = match exit {
             Some(Exit { at, how, memory_peak_bytes }) => match how.end() {
                 Err(message) => return Fact::StartFailed { job, message },
@@ -307,6 +343,7 @@ impl Runner {
         if !gone {
             log::warn!("processes of earlier instances could not be ended");
         }
+        self.cgroups.sweep(&known.iter().map(JobRun::to_string).collect());
         for (job, folder) in self.found_jobs() {
             if !known.contains(&job) {
                 let _left_for_the_next_agent = folders::remove(&folder);

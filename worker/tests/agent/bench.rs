@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -33,17 +34,31 @@ pub(crate) struct Worker {
     root: PathBuf,
     agent: Option<Agent>,
     generation: u64,
+    /// Runs as this user; none: as the tests do.
+    user: Option<u32>,
     said: Arc<Mutex<Vec<String>>>,
 }
 
 impl Worker {
     pub(crate) fn new() -> Worker {
+        Worker::of(None)
+    }
+
+    /// One whose agent may do nothing that is root's.
+    pub(crate) fn unprivileged() -> Worker {
+        let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+        Worker::of(nix::unistd::Uid::effective().is_root().then_some(nobody.uid.as_raw()))
+    }
+
+    fn of(user: Option<u32>) -> Worker {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tucano-agent-{}-{number}", std::process::id());
         let root = std::env::temp_dir().join(name);
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut worker = Worker { root, agent: None, generation: 0, said: Arc::default() };
+        let owner = user.map(nix::unistd::Uid::from_raw);
+        nix::unistd::chown(&root, owner, None).unwrap();
+        let mut worker = Worker { root, agent: None, generation: 0, user, said: Arc::default() };
         worker.install();
         worker.start();
         worker
@@ -51,8 +66,13 @@ impl Worker {
 
     /// Starts the agent.
     pub(crate) fn start(&mut self) {
-        let own = nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap();
-        let mut child = Command::new(self.program())
+        let own = self.user.map_or(nix::unistd::Uid::effective(), nix::unistd::Uid::from_raw);
+        let own = nix::unistd::User::from_uid(own).unwrap().unwrap();
+        let mut command = Command::new(self.program());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command
             .args(["--controller", "http://127.0.0.1:1", "--name", "w"])
             .args(["--listen", "127.0.0.1:0", "--run-as", &own.name])
             .arg("--data-dir")
@@ -128,10 +148,19 @@ impl Worker {
         self.push_spec("run", &json!({"health_check": check}), scripts);
     }
 
+    /// The same with limits, and no port.
+    pub(crate) fn push_limited(&mut self, resources: &Value, scripts: &Value) {
+        self.push_all("run", &json!({}), resources, scripts);
+    }
+
     fn push_spec(&mut self, desired: &str, network: &Value, scripts: &Value) {
+        self.push_all(desired, network, &json!({}), scripts);
+    }
+
+    fn push_all(&mut self, desired: &str, network: &Value, resources: &Value, scripts: &Value) {
         self.generation += 1;
         let spec = json!({
-            "name": "web", "network": network, "scripts": scripts,
+            "name": "web", "network": network, "scripts": scripts, "resources": resources,
             "restart": {"backoff": "1s", "backoff_max": "1s"},
         });
         let assignment = json!({

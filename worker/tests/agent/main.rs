@@ -5,6 +5,7 @@
 
 mod adoption;
 mod bench;
+mod confined;
 mod ends;
 mod health;
 mod shortage;

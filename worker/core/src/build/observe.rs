@@ -158,6 +158,6 @@ pub(crate) fn hint(end: End) -> &'static str {
         End::Code(127) => ": a command was not found; is it installed on this worker, and in PATH?",
         End::Code(126) => ": a command could not be executed; is it executable for this user?",
         End::Signal(9) => ": if nobody sent it, the kernel ended it for its memory",
-        End::Code(_) | End::Signal(_) | End::Oom | End::Unknown => "",
+        End::Code(_) | End::Signal(_) | End::Oom(_) | End::Unknown => "",
     }
 }

@@ -139,9 +139,14 @@ fn runtime_message(end: End, up: Duration) -> String {
         End::Code(_) | End::Signal(_) => {
             format!("the runtime script ended with {end} after {up}{what}")
         }
-        End::Oom => {
-            format!("the kernel ended it for its memory after {up}; raise resources.memory")
-        }
+        End::Oom(oom) if oom.limit_bytes.is_some() => format!(
+            "the kernel ended it for its memory after {up} ({oom}); raise resources.memory, or \
+             find what takes so much"
+        ),
+        End::Oom(oom) => format!(
+            "the worker ran out of memory, and the kernel ended it after {up} ({oom}); give it \
+             resources.memory, so that it is placed where there is enough"
+        ),
         End::Unknown => {
             "it ended while nobody could watch: its holder was killed or the worker restarted"
                 .to_owned()

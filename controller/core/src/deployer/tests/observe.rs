@@ -87,7 +87,7 @@ fn report(state: RunState, healthy: bool, restarts: u32, failed: bool) -> Instan
     let failure = Failure {
         at: Wall(0),
         step: Step::Runtime,
-        cause: Cause::Oom,
+        cause: Cause::Oom { memory_limit_bytes: Some(64 << 20), memory_peak_bytes: None },
         message: "out of memory".to_owned(),
         output_tail: String::new(),
         run: None,

@@ -1,0 +1,197 @@
+//! One job's control group: joined by its shim, ended as a whole, asked how it ended, removed.
+//!
+//! It is written down beside the job's files, so that its holder and a later agent find it. What
+//! its limits are is `cgroup`'s.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tucano_worker_core::Oom;
+
+use crate::runner::process;
+
+/// Between two looks at a group that is being ended.
+const ROUND: Duration = Duration::from_millis(5);
+/// So many looks: two seconds, for a bomb whose thousands of processes have to go.
+const ROUNDS: u32 = 400;
+/// "No limit" of version 1 is a number; everything from here on means it.
+const UNLIMITED: u64 = 1 << 60;
+
+/// A group's folder in one hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Place {
+    /// Of version 2.
+    V2(PathBuf),
+    /// Of version 1.
+    V1(PathBuf),
+}
+
+impl Place {
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Place::V2(path) | Place::V1(path) => path,
+        }
+    }
+
+    pub(super) fn below(&self, name: &OsStr) -> Place {
+        match self {
+            Place::V2(path) => Place::V2(path.join(name)),
+            Place::V1(path) => Place::V1(path.join(name)),
+        }
+    }
+}
+
+/// One job's; each field is none where this worker can't have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Group {
+    pub(super) memory: Option<Place>,
+    pub(super) cpu: Option<Place>,
+    pub(super) pids: Option<Place>,
+    pub(super) kill: Option<Place>,
+}
+
+impl Group {
+    /// Its folders, each once.
+    fn folders(&self) -> BTreeSet<&Path> {
+        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
+        all.into_iter().filter_map(|place| Some(place.as_ref()?.path())).collect()
+    }
+
+    /// Puts the calling process into it, with all that it will start.
+    pub(crate) fn join(&self) {
+        for folder in self.folders() {
+            // Limits that can't be had keep no service from running.
+            let _best_effort = fs::write(folder.join("cgroup.procs"), "0");
+        }
+    }
+
+    /// SIGKILL to everything in it. What forks at this moment may need another call.
+    pub(crate) fn kill(&self) {
+        match &self.kill {
+            Some(Place::V2(path)) if fs::write(path.join("cgroup.kill"), "1").is_ok() => {}
+            Some(Place::V1(path)) => {
+                // While it is frozen nothing forks; SIGKILL takes effect with the thaw.
+                let state = path.join("freezer.state");
+                let _as_well_without = fs::write(&state, "FROZEN");
+                self.kill_each();
+                let _as_well_without = fs::write(&state, "THAWED");
+            }
+            Some(Place::V2(_)) | None => self.kill_each(),
+        }
+    }
+
+    fn kill_each(&self) {
+        for folder in self.folders() {
+            for pid in members(folder) {
+                // The number is its own still if it is a member after the descriptor was opened.
+                if let Ok(fd) = process::open_number(pid)
+                    && members(folder).contains(&pid)
+                {
+                    let _gone_meanwhile = process::signal(fd, rustix::process::Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// Whether nothing lives in it (or it is not there).
+    fn is_empty(&self) -> bool {
+        self.folders().iter().all(|folder| members(folder).is_empty())
+    }
+
+    /// Removes it where it is empty; the worker's own group goes with the last one.
+    pub(crate) fn remove(&self) {
+        for folder in self.folders() {
+            if fs::remove_dir(folder).is_ok()
+                && let Some(top) = folder.parent()
+            {
+                let _others_are_there = fs::remove_dir(top);
+            }
+        }
+    }
+
+    /// Ends everything in it and removes it; whether it is gone. Waits, for what nobody watches.
+    pub(crate) fn end(&self) -> bool {
+        for _ in 0..ROUNDS {
+            if self.is_empty() {
+                self.remove();
+                if !self.folders().iter().any(|folder| folder.exists()) {
+                    return true;
+                }
+            }
+            self.kill();
+            std::thread::sleep(ROUND);
+        }
+        false
+    }
+
+    /// Whether the kernel ended something of it for its memory, and what is known of that.
+    pub(crate) fn oom(&self) -> Option<Oom> {
+        let (folder, events, limit) = match self.memory.as_ref()? {
+            Place::V2(folder) => (folder, "memory.events", "memory.max"),
+            Place::V1(folder) => (folder, "memory.oom_control", "memory.limit_in_bytes"),
+        };
+        let kills = count(&fs::read_to_string(folder.join(events)).ok()?, "oom_kill")?;
+        let limit_bytes = number(&folder.join(limit)).filter(|limit| *limit < UNLIMITED);
+        (kills > 0).then(|| Oom { limit_bytes, peak_bytes: self.peak_bytes() })
+    }
+
+    /// The most memory that all of it together had at a time, with the pages of files that it read.
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        match self.memory.as_ref()? {
+            Place::V2(folder) => number(&folder.join("memory.peak")),
+            Place::V1(folder) => number(&folder.join("memory.max_usage_in_bytes")),
+        }
+    }
+}
+
+/// The processes of a group and of the groups below it, as a service might have made some.
+fn members(folder: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// A file that is one number.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// A counter of a file with `name number` lines.
+fn count(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_found_by_their_whole_name() {
+        let v2 = "low 0\nhigh 0\nmax 12\noom 2\noom_kill 1\noom_group_kill 0\n";
+        let v1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
+        assert_eq!(count(v2, "oom_kill"), Some(1));
+        assert_eq!(count(v2, "oom"), Some(2));
+        assert_eq!(count(v1, "oom_kill"), Some(3));
+        assert_eq!(count("", "oom_kill"), None);
+    }
+
+    #[test]
+    fn a_group_is_read_back_as_it_was_written() {
+        let group = Group {
+            memory: Some(Place::V1("/m/a".into())),
+            cpu: None,
+            pids: Some(Place::V2("/u/a".into())),
+            kill: Some(Place::V2("/u/a".into())),
+        };
+        let text = serde_json::to_string(&group).unwrap();
+        assert_eq!(serde_json::from_str::<Group>(&text).unwrap(), group);
+        assert_eq!(group.folders().len(), 2, "a folder counts once");
+        assert_eq!(serde_json::from_str::<Group>("{}").unwrap(), Group::default());
+        assert!(Group::default().end(), "nothing is nothing to end");
+    }
+}

@@ -1,0 +1,38 @@
+//! How a job is kept apart from the rest of the machine: written beside its files before it is
+//! started, read by its holder, its shim, and a later agent.
+//!
+//! What a group can do is `cgroup`'s. A file that is missing (a job of an older agent's) means that
+//! it is not kept apart.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Group;
+use super::record::{self, CONFINEMENT};
+
+/// One job's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Confinement {
+    /// What it may take, and how all of it is ended.
+    pub(super) group: Group,
+}
+
+impl Confinement {
+    /// Of the job with this folder.
+    pub(super) fn of(job: &Path) -> Confinement {
+        record::read(&job.join(CONFINEMENT)).unwrap_or_default()
+    }
+
+    /// Puts it into the job's folder.
+    pub(super) fn write(&self, job: &Path) -> io::Result<()> {
+        let path = job.join(CONFINEMENT);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        record::write(&file, self)
+    }
+}

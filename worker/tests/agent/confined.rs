@@ -1,0 +1,161 @@
+//! What a service may take, and that an end takes all of it; the same tests on a machine that can't
+//! enforce it, with what is promised there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use crate::bench::{ID, Worker, eventually, is_alive, signal};
+
+/// Whether an agent said that it can do something with control groups.
+fn can(worker: &Worker, what: &str) -> bool {
+    eventually("what it can do", || worker.said("control groups: "));
+    !worker.said(&format!("{what} none"))
+}
+
+/// The folders of the instance's control group.
+fn groups(worker: &Worker) -> Vec<PathBuf> {
+    let text = fs::read(worker.job().join("confinement.json")).unwrap();
+    let all: Value = serde_json::from_slice(&text).unwrap();
+    let places = all["group"].as_object().unwrap().values();
+    let paths = places.filter_map(|place| place.as_object()?.values().next()?.as_str());
+    paths.map(PathBuf::from).collect()
+}
+
+/// Stops it: nothing may be left, of processes and of groups.
+fn stop_and_look(worker: &mut Worker, scripts: &Value) {
+    let groups = groups(worker);
+    worker.push("stop", scripts);
+    worker.wait_for("stopped", |report| report["state"] == "stopped");
+    assert!(worker.processes().is_empty());
+    for group in groups {
+        assert!(!group.exists(), "{group:?}");
+        let all = group.parent().unwrap();
+        assert!(!all.exists(), "the worker's own goes with the last: {all:?}");
+    }
+}
+
+/// Both kinds of agents: as privileged as the tests, and one that may nothing.
+fn each(test: impl Fn(Worker)) {
+    test(Worker::new());
+    test(Worker::unprivileged());
+}
+
+#[test]
+fn an_agent_that_may_nothing_says_so_and_starts_services_all_the_same() {
+    let mut worker = Worker::unprivileged();
+    worker.push_limited(&json!({"memory": "32MiB"}), &json!({"runtime-script": "sleep 1000"}));
+    worker.wait_for("running", |report| report["state"] == "running");
+    if !can(&worker, "memory") {
+        let told = worker.said("resources are not enforced here for: memory");
+        assert!(told && worker.said("Delegate=yes"));
+    }
+}
+
+#[test]
+fn one_that_eats_memory_is_ended_for_it_and_told_with_limit_and_peak() {
+    each(|mut worker| {
+        let script = "python3 -c 'x = bytearray(150 << 20); x[::4096] = x[1::4096]
+print(\"ate it\", flush=True)
+import sys; sys.exit(7)'; exit $?";
+        let scripts = json!({"runtime-script": script});
+        worker.push_limited(&json!({"memory": "48MiB"}), &scripts);
+        let report = worker.wait_for("an end", |report| report["failure"].is_object());
+        let failure = &report["failure"];
+        if can(&worker, "memory") {
+            assert_eq!(failure["cause"], "oom", "{failure}");
+            assert_eq!(failure["memory_limit_bytes"], 48 << 20, "{failure}");
+            let peak = failure["memory_peak_bytes"].as_u64().unwrap();
+            assert!(((40 << 20)..=(48 << 20)).contains(&peak), "{failure}");
+            let message = failure["message"].as_str().unwrap();
+            assert!(message.contains("limit 48MiB, peak 4"), "{message}");
+            assert!(message.contains("raise resources.memory"), "{message}");
+        } else {
+            worker.wait_for_line("ate it");
+            assert_eq!((&failure["cause"], &failure["exit_code"]), (&json!("exit"), &json!(7)));
+        }
+        stop_and_look(&mut worker, &scripts);
+    });
+}
+
+#[test]
+fn processes_are_counted_and_no_more_are_had_than_allowed() {
+    each(|mut worker| {
+        let script = "exec python3 -c '
+import os, time
+for n in range(200):
+    try:
+        if os.fork() == 0:
+            time.sleep(1000)
+            os._exit(0)
+    except OSError:
+        print(\"refused\", flush=True)
+        break
+else:
+    print(\"all of them\", flush=True)
+time.sleep(1000)'";
+        let scripts = json!({"runtime-script": script});
+        worker.push_limited(&json!({"pids": 40}), &scripts);
+        if can(&worker, "processes") {
+            worker.wait_for_line("refused");
+            assert!(worker.processes().len() <= 40);
+        } else {
+            worker.wait_for_line("all of them");
+        }
+        stop_and_look(&mut worker, &scripts);
+    });
+}
+
+#[test]
+fn nothing_escapes_an_end_whatever_it_does_to_be_forgotten() {
+    each(|mut worker| {
+        // No mark, no session, no parent of ours: only its group knows it.
+        let forget = if can(&worker, "kill") { "env -i" } else { "" };
+        let root = worker.data();
+        let script = format!(
+            "({forget} setsid sh -c 'setsid sleep 1000 & echo $! > {0}/escaped.part
+              mv {0}/escaped.part {0}/escaped' &) ; while :; do sleep 0.1; done",
+            "$TUCANO_DATA_DIR"
+        );
+        let script = script.replace("$TUCANO_DATA_DIR", &root.join("data/web").to_string_lossy());
+        let scripts = json!({"runtime-script": script});
+        worker.push_limited(&json!({}), &scripts);
+        let file = root.join("data/web/escaped");
+        eventually("it escaped", || file.exists());
+        let escaped: i32 = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+        assert!(is_alive(escaped));
+        // Its holder, which would have kept it, is killed.
+        signal(worker.holder(), Signal::SIGKILL);
+        worker.wait_for("started again", |report| report["restarts"] == 1);
+        eventually("the escaped one is gone", || !is_alive(escaped));
+        stop_and_look(&mut worker, &scripts);
+    });
+}
+
+#[test]
+fn groups_that_nobody_knows_are_ended_at_the_start() {
+    let mut worker = Worker::new();
+    if !can(&worker, "kill") {
+        // Without groups the mark is what is looked for: adoption's tests.
+        return;
+    }
+    let scripts = json!({"runtime-script": "sleep 1000"});
+    worker.push_limited(&json!({}), &scripts);
+    worker.wait_for("running", |report| report["state"] == "running");
+    let group = groups(&worker).pop().unwrap();
+    worker.kill_agent();
+    let stray = group.with_file_name("runtime.0000000000009.1");
+    fs::create_dir(&stray).unwrap();
+    let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(stray.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+    worker.start();
+    sleeper.wait().unwrap();
+    eventually("the stray group is gone", || !stray.exists());
+    let report = worker.report();
+    assert_eq!((&report["state"], &report["restarts"]), (&json!("running"), &json!(0)));
+    assert_eq!(report["id"], ID);
+    stop_and_look(&mut worker, &scripts);
+}
