@@ -270,12 +270,18 @@ impl Drop for Worker {
             let _gone_already = agent.child.kill();
             let _reaped = agent.child.wait();
         }
-        // Holders first: they would write into the folder.
-        for pid in self.processes() {
-            let parent = parent_of(pid);
-            for pid in [parent, Some(pid)].into_iter().flatten().filter(|pid| is_ours(*pid)) {
-                signal(pid, Signal::SIGKILL);
-            }
+        // A holder ends all of its own and removes their groups.
+        let parents = self.processes().into_iter().filter_map(parent_of);
+        let holders: Vec<i32> = parents.filter(|pid| is_ours(*pid)).collect();
+        for holder in &holders {
+            signal(*holder, Signal::SIGUSR1);
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        while holders.iter().any(|pid| is_alive(*pid) && is_ours(*pid)) && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        for pid in self.processes().into_iter().filter(|pid| is_ours(*pid)) {
+            signal(pid, Signal::SIGKILL);
         }
         let _left_to_be_looked_at = fs::remove_dir_all(&self.root);
     }
