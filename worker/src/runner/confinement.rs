@@ -1,7 +1,7 @@
 //! How a job is kept apart from the rest of the machine: written beside its files before it is
 //! started, read by its holder, its shim, and a later agent.
 //!
-//! What a group can do is `cgroup`'s. A file that is missing (a job of an older agent's) means that
+//! What a group can do is `cgroup`'s, what is seen `view`'s. A file that is missing (a job of an older agent's) means that
 //! it is not kept apart.
 
 use std::fs::OpenOptions;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cgroup::Group;
 use super::record::{self, CONFINEMENT};
+use super::view::View;
 
 /// One job's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ use super::record::{self, CONFINEMENT};
 pub(super) struct Confinement {
     /// What it may take, and how all of it is ended.
     pub(super) group: Group,
+    /// What it sees of the file system; none: all of it.
+    pub(super) view: Option<View>,
 }
 
 impl Confinement {

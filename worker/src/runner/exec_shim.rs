@@ -53,10 +53,14 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 fn become_script(holder: i32, job: &Path) -> Result<std::convert::Infallible, String> {
     let orders = read_orders()?;
     unistd::setsid().map_err(|error| failed("begin a session", error))?;
+    let confinement = Confinement::of(job);
+    confinement.group.join();
+    if let Some(view) = &confinement.view {
+        view.enter()?;
+    }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     raise_descriptors();
     lower_priority(orders.low_priority);
-    Confinement::of(job).group.join();
     if let Some(rights) = &orders.user {
         take_rights(rights)?;
     }

@@ -21,6 +21,7 @@ mod sweep;
 mod sys;
 pub(crate) mod user;
 mod user_files;
+mod view;
 
 pub(crate) use process::{ends_within, reap_ended};
 pub(crate) use sys::let_go_of_code;

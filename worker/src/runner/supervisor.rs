@@ -29,6 +29,7 @@ use super::record::{
 };
 use super::sweep::{Target, sweep};
 use super::user::RunAs;
+use super::view::{self, View};
 use super::{folders, logs, ports, process, spawn};
 
 /// How long a job that nobody knows may take to be killed, at the agent's start.
@@ -40,6 +41,8 @@ pub(crate) struct Runner {
     run_as: Option<RunAs>,
     program: PathBuf,
     cgroups: Cgroups,
+    /// Whether services are kept from each other's files.
+    confined: bool,
     boot_id: String,
     jobs: BTreeMap<JobRun, Held>,
 }
@@ -75,13 +78,14 @@ impl Runner {
     pub(crate) fn new(layout: Layout, run_as: Option<RunAs>, program: PathBuf) -> Runner {
         let boot_id = process::boot_id();
         let cgroups = Cgroups::default();
-        Runner { layout, run_as, program, cgroups, boot_id, jobs: BTreeMap::new() }
+        let (confined, jobs) = (false, BTreeMap::new());
+        Runner { layout, run_as, program, cgroups, confined, boot_id, jobs }
     }
 
     /// The same, with services kept apart as far as this machine can.
     pub(crate) fn confined(self) -> Runner {
         let cgroups = Cgroups::find(self.layout.root());
-        Runner { cgroups, ..self }
+        Runner { cgroups, confined: view::missing().is_none(), ..self }
     }
 
     /// What this worker can do to keep services apart, for the log.
@@ -92,7 +96,8 @@ impl Runner {
     /// What it can't do and why, each for a notice: its kind and its text.
     pub(crate) fn missing(&self) -> Vec<(&'static str, String)> {
         let groups = self.cgroups.missing().map(|text| ("cgroup_unavailable", text.to_owned()));
-        groups.into_iter().collect()
+        let view = view::missing().map(|text| ("isolation_unavailable", text));
+        groups.into_iter().chain(view).collect()
     }
 
     /// [`Effect::Start`](tucano_worker_core::Effect::Start).
@@ -160,7 +165,10 @@ impl Runner {
         if let Some(problem) = problem {
             log::warn!("{}: not limited as it should be: {problem}", launch.job);
         }
-        Confinement { group }.write(folder)
+        let view = self
+            .confined
+            .then(|| View::new(self.layout.root(), &launch.home, &[&launch.folder, &launch.data]));
+        Confinement { group, view }.write(folder)
     }
 
     /// [`Effect::Adopt`](tucano_worker_core::Effect::Adopt).

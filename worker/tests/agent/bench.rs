@@ -50,10 +50,21 @@ impl Worker {
         Worker::of(nix::unistd::Uid::effective().is_root().then_some(nobody.uid.as_raw()))
     }
 
+    /// One whose folder is not in the machine's `/tmp`, where its user may make one.
+    pub(crate) fn outside_tmp() -> Worker {
+        let root = nix::unistd::Uid::effective().is_root();
+        let above = if root { PathBuf::from("/var/lib") } else { std::env::temp_dir() };
+        Worker::in_folder(None, &above)
+    }
+
     fn of(user: Option<u32>) -> Worker {
+        Worker::in_folder(user, &std::env::temp_dir())
+    }
+
+    fn in_folder(user: Option<u32>, above: &Path) -> Worker {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tucano-agent-{}-{number}", std::process::id());
-        let root = std::env::temp_dir().join(name);
+        let root = above.join(name);
         fs::create_dir_all(&root).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         let owner = user.map(nix::unistd::Uid::from_raw);

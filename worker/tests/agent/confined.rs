@@ -159,3 +159,61 @@ fn groups_that_nobody_knows_are_ended_at_the_start() {
     assert_eq!(report["id"], ID);
     stop_and_look(&mut worker, &scripts);
 }
+
+/// What a service sees: one word a line, so that it can be looked for.
+const LOOK: &str = r#"
+    mine=$(cat $TUCANO_DATA_DIR/kept 2>/dev/null; echo kept > $TUCANO_DATA_DIR/kept)
+    echo "data $mine"
+    echo work > here && echo "work $(cat here)"
+    [ -e $OTHER/secret ] && echo "other seen" || echo "other hidden"
+    [ -e $ROOT/state ] && echo "state seen" || echo "state hidden"
+    [ -e /tmp/$MINE ] && echo "tmp shared" || echo "tmp private"
+    echo mine > /tmp/$MINE.service && echo "tmp writable"
+    [ -e $HOME/$MINE.service ] && echo "tmp is home"
+    (: > /usr/tucano-test-$MINE) 2>/dev/null && echo "usr writable" || echo "usr read-only"
+    (: > /etc/tucano-test-$MINE) 2>/dev/null && echo "etc writable" || echo "etc read-only"
+    rm -f /usr/tucano-test-$MINE /etc/tucano-test-$MINE
+    echo done; exec sleep 1000"#;
+
+#[test]
+fn a_service_sees_its_own_folders_and_a_tmp_of_its_own() {
+    let mut worker = Worker::outside_tmp();
+    let mine = format!("tucano-view-{}", std::process::id());
+    let outside = std::env::temp_dir().join(&mine);
+    fs::write(&outside, "the machine's").unwrap();
+    let other = worker.data().join("data/other");
+    fs::create_dir_all(&other).unwrap();
+    fs::write(other.join("secret"), "").unwrap();
+    let script = LOOK
+        .replace("$OTHER", &other.to_string_lossy())
+        .replace("$ROOT", &worker.data().to_string_lossy())
+        .replace("$MINE", &mine);
+    let scripts = json!({"build-script": "echo built > built", "runtime-script": script});
+    worker.push_limited(&json!({}), &scripts);
+    worker.wait_for_line("done");
+    // An agent that can't hide anything says so, and everything else works the same.
+    let hides = !worker.said("services share /tmp");
+    for line in ["data ", "work work", "tmp writable"] {
+        worker.wait_for_line(line);
+    }
+    let expected = if hides {
+        ["other hidden", "state hidden", "tmp private", "tmp is home"].as_slice()
+    } else {
+        ["other seen", "state seen", "tmp shared"].as_slice()
+    };
+    let writes = !hides && nix::unistd::Uid::effective().is_root();
+    let system =
+        if writes { ["usr writable", "etc writable"] } else { ["usr read-only", "etc read-only"] };
+    for line in expected.iter().chain(&system) {
+        worker.wait_for_line(line);
+    }
+    // Nothing of it is to be seen outside.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&*worker.data().to_string_lossy()), "{mounts}");
+    assert_eq!(outside.with_extension("service").exists(), !hides);
+    let own = fs::read_to_string(worker.data().join("data/web/kept")).unwrap();
+    assert_eq!(own, "kept\n", "what it wrote into its own folder is there");
+    stop_and_look(&mut worker, &scripts);
+    fs::remove_file(&outside).unwrap();
+    let _where_tmp_is_shared = fs::remove_file(outside.with_extension("service"));
+}

@@ -77,7 +77,7 @@ impl System {
 
     /// Whether the kernel has a memory controller and was told at its start not to use it.
     pub(super) fn hides_memory(&self) -> bool {
-        // name, hierarchy, number of groups, enabled. New kernels leave out what only version 2 has.
+        // name, hierarchy, number of groups, enabled. New kernels leave out version 2's own.
         let memory = self.known.lines().find(|line| line.split('\t').next() == Some("memory"));
         let listed = memory.map(|line| line.split('\t').nth(3) == Some("1"));
         !listed.unwrap_or_else(|| self.has_memory_v2())

@@ -1,3 +1,5 @@
+//! Names of groups, and what is said where they are missing; what they do is for the agent's tests.
+
 use super::*;
 
 #[test]
