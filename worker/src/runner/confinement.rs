@@ -1,8 +1,8 @@
 //! How a job is kept apart from the rest of the machine: written beside its files before it is
 //! started, read by its holder, its shim, and a later agent.
 //!
-//! What a group can do is `cgroup`'s, what is seen `view`'s. A file that is missing (a job of an older agent's) means that
-//! it is not kept apart.
+//! What a group can do is `cgroup`'s, what is seen `view`'s. A file that is missing (a job of an
+//! older agent's) means that it is not kept apart.
 
 use std::fs::OpenOptions;
 use std::io;
