@@ -47,11 +47,20 @@ pub(crate) struct Config {
     /// Instances are moved by themselves to workers that come.
     pub(crate) rebalance: bool,
     pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) access_log: Option<AccessLogFile>,
     pub(crate) snapshot_interval: Duration,
     /// Restore this and end, in place of running.
     pub(crate) restore: Option<PathBuf>,
     pub(crate) log_level: LevelFilter,
     pub(crate) log_format: Format,
+}
+
+/// Where requests are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AccessLogFile {
+    pub(crate) path: PathBuf,
+    /// One of so many requests that were answered well, and all others.
+    pub(crate) one_of: u32,
 }
 
 /// The two secrets: with one of them alone the other role could not be told from a stranger.
@@ -83,6 +92,8 @@ pub(crate) enum ConfigError {
     Leases { suspect: Duration, timeout: Duration },
     /// Snapshots without a pause.
     Snapshots(Duration),
+    /// How many requests are written down, and not where.
+    SampleOfNothing,
     /// One service port mapped twice.
     MappedTwice(u16),
 }
@@ -109,6 +120,9 @@ impl fmt::Display for ConfigError {
                 "--snapshot-interval {interval:?} must be {:?} or longer",
                 limits::SNAPSHOT_INTERVAL_MIN
             ),
+            ConfigError::SampleOfNothing => {
+                write!(f, "--access-log-sample: there is no access log without --access-log FILE")
+            }
             ConfigError::MappedTwice(port) => {
                 write!(f, "--map-port: port {port} is mapped more than once")
             }
@@ -152,6 +166,7 @@ impl Config {
                 parse::duration_above_zero,
             )?,
             trusted_proxies: flags.values("--trusted-proxies", networks)?.concat(),
+            access_log: access_log(&mut flags)?,
             snapshot_interval: flags.value_or(
                 "--snapshot-interval",
                 limits::SNAPSHOT_INTERVAL,
@@ -202,6 +217,19 @@ fn both(
         (Some(admin), Some(join)) => Ok(Some((admin, join))),
         (Some(_), None) => Err(ConfigError::HalfTokens { given: ADMIN, missing: JOIN }),
         (None, Some(_)) => Err(ConfigError::HalfTokens { given: JOIN, missing: ADMIN }),
+    }
+}
+
+fn access_log(flags: &mut Flags) -> Result<Option<AccessLogFile>, ConfigError> {
+    let one_of = parse::number(1, limits::ACCESS_LOG_ONE_OF_MAX);
+    let file = flags.value("--access-log", parse::path)?;
+    let one_of = flags.value("--access-log-sample", one_of)?;
+    match (file, one_of) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => Err(ConfigError::SampleOfNothing),
+        (Some(path), one_of) => {
+            Ok(Some(AccessLogFile { path, one_of: one_of.unwrap_or(1) as u32 }))
+        }
     }
 }
 

@@ -26,6 +26,7 @@ use tucano_net::logger;
 use tucano_net::signals::{Signal, Signals};
 use tucano_net::threads::{self, Stack};
 
+use balancer::AccessLog;
 use config::{Config, Wanted};
 use discovery::DataDir;
 
@@ -103,7 +104,8 @@ fn refuse(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
 
 /// The first signal ends everything in order, a second one at once.
 fn wait_for_the_end(running: wiring::Running) -> ExitCode {
-    let name = next_signal();
+    let access_log = running.access_log();
+    let name = next_signal(access_log.as_ref());
     log::info!("{name}: stopping; requests in flight are finished, a second signal ends at once");
     let finish = move || {
         running.stop();
@@ -113,18 +115,21 @@ fn wait_for_the_end(running: wiring::Running) -> ExitCode {
     if let Err(error) = threads::spawn("stop", Stack::Helper, finish) {
         return refuse(UNUSABLE, &error);
     }
-    let name = next_signal();
+    let name = next_signal(access_log.as_ref());
     log::warn!("{name} again: ending at once");
     ExitCode::from(UNUSABLE)
 }
 
-/// SIGHUP is what a terminal that closes sends, and what some scripts mean by "reload": neither
-/// ends a controller.
-fn next_signal() -> Signal {
+/// SIGHUP: the access log was renamed. It is also what a terminal that closes sends, and what some
+/// scripts mean by "reload": it ends no controller.
+fn next_signal(access_log: Option<&AccessLog>) -> Signal {
     let waited: SigSet = SIGNALS.into_iter().collect();
     loop {
         match waited.wait() {
-            Ok(Signal::SIGHUP) => log::info!("SIGHUP: there is nothing to reload"),
+            Ok(Signal::SIGHUP) => match access_log {
+                Some(log) => log.reopen(),
+                None => log::info!("SIGHUP: there is no access log to reopen"),
+            },
             Ok(signal) => return signal,
             Err(error) => log::warn!("waiting for signals: {error}"),
         }

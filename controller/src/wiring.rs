@@ -11,6 +11,7 @@
 //! | | | `FromLoop` from `lb-N` | `LOOP_REPORTS_QUEUED_MAX` |
 //! | `worker_mgr` | mio loop: leases, plans, pushes | `ToManager` | `INBOX_MESSAGES_MAX` |
 //! | `lb-N` | mio loop: the data plane | `ToLoop` | `LOOP_MESSAGES_QUEUED_MAX` |
+//! | `access` | the access log's file, where there is one | `Order` | `ACCESS_LOG_ORDERS_QUEUED_MAX` |
 //!
 //! Nobody waits on anybody: a full inbox gives the message back. The end comes in this order: `api`
 //! and the loops finish what is in flight; then the worker manager; then the deployer, which stores
@@ -40,7 +41,7 @@ use tucano_net::{HttpConfig, HttpLoop, SendError};
 pub(crate) use error::StartError;
 pub(crate) use running::Running;
 
-use crate::balancer::{Cause, Stats};
+use crate::balancer::{self, AccessLog, Cause, Stats};
 use crate::config::{Config, Tokens};
 use crate::deployer::{CountRequests, Inbox, Shell};
 use crate::discovery::{DataDir, Snapshots, Store, Stored};
@@ -62,6 +63,7 @@ struct Opened {
     /// One a loop.
     balancer: Vec<TcpListener>,
     balancer_address: SocketAddr,
+    access_log: Option<(AccessLog, balancer::AccessLogWriter)>,
 }
 
 fn open(config: &Config) -> Result<Opened, StartError> {
@@ -74,7 +76,8 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         .map_err(refused("--balancer-listen"))?;
     let own = balancer.first().map_or(Ok(config.balancer_listen), TcpListener::local_addr);
     let balancer_address = own.map_err(system("read the balancer's address"))?;
-    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address })
+    let access_log = data_plane::open_access_log(config)?;
+    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address, access_log })
 }
 
 /// Both ends of every queue, and the ways into the loops.
@@ -93,7 +96,9 @@ struct Plumbing {
 /// Opens everything, then starts every thread.
 pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, StartError> {
     raise_descriptor_limit();
-    let Opened { dir, store, snapshots, api, balancer, balancer_address } = open(config)?;
+    let Opened { dir, store, snapshots, api, balancer, balancer_address, access_log } =
+        open(config)?;
+    let (access_log, writer) = access_log.unzip();
     let now = Clock::now();
     let making = "make an event loop";
     let (mut api_loop, to_api) = HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
@@ -113,7 +118,8 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         to_manager,
         loops: Vec::new(),
     };
-    let loops = data_plane::make(config, api_address, balancer, &pipes.reports.0)?;
+    let to_deployer = &pipes.reports.0;
+    let loops = data_plane::make(config, api_address, balancer, to_deployer, access_log.clone())?;
     pipes.loops = loops.senders;
 
     let requests = count_requests(loops.stats.clone());
@@ -122,7 +128,10 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let mut manager = make_manager(config, &shell, addresses, tokens.as_ref(), &pipes, now);
     let crew = Crew::default();
     let keeper = make_keeper(config, snapshots, &pipes, &crew);
-    let links = api_links(&pipes, loops.stats, keeper.counts());
+    let mut links = api_links(&pipes, loops.stats, keeper.counts());
+    if let Some(log) = access_log.clone() {
+        links.metrics.push(Box::new(move |text| log.write(text)));
+    }
     let mut api = Api::new(tokens, api_address, links);
 
     let inbox = Inbox {
@@ -139,6 +148,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let keeper = crew.start("keeper", move || keeper.run())?;
     let artifact = crew.start("artifact", move || disk.run(&jobs, &done))?;
     let api = crew.start("api", move || ended("api", api_loop.run(&mut api)))?;
+    let access_log = data_plane::run_access_log(&crew, access_log.zip(writer))?;
     let mut loops_running = Vec::new();
     for (number, (way, each)) in pipes.loops.into_iter().zip(loops.loops).enumerate() {
         loops_running.push((way, crew.start(&format!("lb-{number}"), move || each.run())?));
@@ -154,6 +164,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         to_api: pipes.to_api,
         to_manager: pipes.to_manager,
         loops: loops_running,
+        access_log,
         stop_deployer: pipes.stop.0,
         queues: (pipes.asks.0, pipes.news.0, pipes.reports.0),
         api,

@@ -44,6 +44,10 @@ metrics! {
         "Bytes that the balancer read from clients.";
     HTTP_SENT = Counter "tucano_http_sent_bytes_total"
         "Bytes that the balancer wrote to clients.";
+    ACCESS_LOG_LINES = Counter "tucano_access_log_lines_total"
+        "Lines written to the access log.";
+    ACCESS_LOG_DROPPED = Counter "tucano_access_log_dropped_total"
+        "Lines of the access log that were lost, by reason (behind, failed).";
 
     // --- Services and instances ------------------------------------------------------------------
     SERVICES = Gauge "tucano_services"

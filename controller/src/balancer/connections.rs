@@ -14,6 +14,7 @@ use tucano_common::limits::TRIES_MAX;
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::{MemberIx, ServiceIx};
 
+use super::access::Noted;
 use super::buffers::Buf;
 use super::poison::Deaths;
 use super::relay::Relay;
@@ -119,6 +120,10 @@ pub(super) struct Flow {
     pub(super) refused_since: Option<Mono>,
     /// What is known of the instances that broke under it; none for nearly every request.
     pub(super) deaths: Option<Box<Deaths>>,
+    /// What the access log will say of it; none without one.
+    pub(super) noted: Option<Box<Noted>>,
+    /// Bytes of its answer that were written to the client.
+    pub(super) sent_bytes: u64,
     /// How it ended, where it was not answered.
     pub(super) cause: Option<Cause>,
     pub(super) times: Times,
@@ -192,6 +197,8 @@ pub(super) struct Times {
     pub(super) begun: Mono,
     /// The connection was asked for.
     pub(super) sent: Mono,
+    /// Something was written on a connection that was not there at once; before `sent`: it was.
+    pub(super) connected: Mono,
     /// The answer's head came.
     pub(super) answered: Option<Mono>,
     /// A byte moved.
@@ -231,8 +238,18 @@ impl Flow {
             total_tries: 0,
             refused_since: None,
             deaths: None,
+            noted: None,
+            sent_bytes: 0,
             cause: None,
-            times: Times { begun: now, sent: now, answered: None, moved: now },
+            times: Times { begun: now, sent: now, connected: now, answered: None, moved: now },
         }
+    }
+
+    /// For the ledger, once it ended.
+    pub(super) fn end_cause(&self) -> Cause {
+        self.cause.unwrap_or(match self.total_tries {
+            0 | 1 => Cause::Answered,
+            _ => Cause::AnsweredAfterRetry,
+        })
     }
 }

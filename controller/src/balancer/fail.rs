@@ -134,7 +134,13 @@ impl Lb {
         let name = self.fleet.service(service).map(|route| route.name.clone());
         let answered =
             Answered { service: name.as_ref(), request_id: Some(&id), connection, is_head };
-        self.say(key, refusal, &answered);
+        let sent_bytes = self.say(key, refusal, &answered);
+        if let Some(flow) = self.flows.get_mut(flow_key) {
+            flow.sent_bytes += sent_bytes;
+            if let Some(noted) = &mut flow.noted {
+                noted.error = Some(refusal.code());
+            }
+        }
         self.queue(key);
         Turn::Again
     }
@@ -181,8 +187,9 @@ impl Lb {
             }
             Phase::Head(_) => {
                 let answered = Answered { connection: Some("close"), ..Answered::default() };
-                self.say(key, Refusal::RequestLate, &answered);
+                let sent_bytes = self.say(key, Refusal::RequestLate, &answered);
                 self.count_refusal(Refusal::RequestLate, Method::Other);
+                self.log_refusal(key, Refusal::RequestLate, None, sent_bytes);
                 self.begin_closing(key, true);
             }
             Phase::Busy(flow_key) => self.flow_is_late(key, flow_key),

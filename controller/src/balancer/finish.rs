@@ -19,6 +19,9 @@ impl Lb {
     pub(super) fn finish(&mut self, key: Key<Client>, flow_key: Key<Flow>, end: End) {
         let Some(flow) = self.flows.remove(flow_key) else { return };
         self.count(&flow);
+        if let Some(noted) = &flow.noted {
+            self.log_end(&flow, noted);
+        }
         match flow.stage {
             Stage::Held(_) => self.stop_holding(key, flow.service),
             Stage::Sent(upstream_key) => self.end_upstream(upstream_key, &flow, end.upstream),
@@ -43,16 +46,25 @@ impl Lb {
     }
 
     fn count(&mut self, flow: &Flow) {
-        let cause = flow.cause.unwrap_or(match flow.total_tries {
-            0 | 1 => Cause::Answered,
-            _ => Cause::AnsweredAfterRetry,
-        });
         let counters = self.counters(flow.service);
-        counters.end(cause);
+        counters.end(flow.end_cause());
         if flow.status != 0 {
-            let revision = self.fleet.service(flow.service).map_or(0, |route| route.revision);
+            let revision = self.revision_of(flow);
             let took = self.now.since(flow.times.begun);
             counters.answer(revision, flow.method, flow.status, took);
+        }
+    }
+
+    /// Of the instance that has it; else the one asked for.
+    pub(super) fn revision_of(&self, flow: &Flow) -> u64 {
+        let asked_for = || self.fleet.service(flow.service).map_or(0, |route| route.revision);
+        match flow.stage {
+            Stage::Held(_) => asked_for(),
+            Stage::Sent(key) => {
+                let upstream = self.upstreams.get(key);
+                let member = upstream.and_then(|upstream| self.fleet.member(upstream.member));
+                member.map_or_else(asked_for, |member| member.revision)
+            }
         }
     }
 

@@ -145,5 +145,8 @@ impl Lb {
         let cut = self.flows.len() as u64;
         self.reports.tell(FromLoop::Stopped { lb: self.config.lb, cut });
         self.reports.flush();
+        if let Some(log) = &mut self.access_log {
+            log.hand_over_all();
+        }
     }
 }

@@ -17,13 +17,14 @@ use crossbeam_channel::Receiver;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use tucano_common::http1::HeadScan;
-use tucano_common::limits::{EVENTS_PER_TURN, UPSTREAM_IDLE_TIMEOUT};
+use tucano_common::limits::{ACCESS_LOG_RETRY, EVENTS_PER_TURN, UPSTREAM_IDLE_TIMEOUT};
 use tucano_common::prng::Prng;
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::hold::HoldQueue;
 use tucano_controller_core::balancer::{Fleet, Note, ServiceIx};
 use tucano_net::clock::Clock;
 
+use super::access::Tap;
 use super::buffers::Buffers;
 use super::connections::{Client, Engagement, Flow, Phase, Upstream};
 use super::listen::{Accepted, Listeners};
@@ -72,6 +73,8 @@ pub(super) struct Lb {
     pub(super) stats: Arc<LoopStats>,
     pub(super) buffers: Buffers,
     pub(super) scratch: Vec<u8>,
+    /// None without an access log.
+    pub(super) access_log: Option<Tap>,
     pub(super) notes: Vec<Note>,
     pub(super) prng: Prng,
     /// The turn's clock reading.
@@ -117,6 +120,11 @@ impl Lb {
         self.accept();
         self.act_on_notes();
         self.reports.flush();
+        if let Some(log) = &mut self.access_log
+            && !log.hand_over()
+        {
+            self.chore_by(self.now + ACCESS_LOG_RETRY);
+        }
     }
 
     /// How long the poll may sleep; none: until something happens.

@@ -20,6 +20,7 @@
 //! | `finish` | the end of an exchange |
 //! | `refusal` | our own answers |
 //! | `inbox`, `report` | what a loop is told, and tells |
+//! | `access` | the access log |
 //! | `stats` | the ledger, and what `/metrics` shows |
 //! | `connections`, `pools`, `slab`, `buffers`, `wheel`, `socket` | what it is made of |
 //!
@@ -27,6 +28,7 @@
 //! HTTP is,
 //! `tucano_common::http1`. Called by `wiring`.
 
+mod access;
 mod answer;
 mod buffers;
 mod connections;
@@ -67,6 +69,7 @@ use tucano_common::prng::Prng;
 use tucano_controller_core::balancer::Fleet;
 use tucano_net::clock::Clock;
 
+pub(crate) use self::access::{AccessLog, Writer as AccessLogWriter};
 use self::lb::Lb;
 use self::report::Reports;
 use self::stats::LoopStats;
@@ -90,6 +93,8 @@ pub(crate) struct Config {
     pub(crate) trusted: Vec<(IpAddr, u8)>,
     /// Addresses that are no service's, whatever a table says: the controller's own API.
     pub(crate) off_limits: Vec<SocketAddr>,
+    /// Where each request is written down.
+    pub(crate) access_log: Option<AccessLog>,
     /// Clients of one loop.
     pub(crate) clients_max: usize,
     /// How long is waited for what.
@@ -131,6 +136,7 @@ impl Config {
             loops: loops.max(1),
             trusted: Vec::new(),
             off_limits: Vec::new(),
+            access_log: None,
             clients_max: LOOP_CLIENTS_MAX,
             timeouts: Timeouts::default(),
         }
@@ -244,6 +250,7 @@ fn new_loop(
         stats,
         buffers: buffers::Buffers::new(),
         scratch: Vec::new(),
+        access_log: config.access_log.as_ref().map(AccessLog::tap),
         notes: Vec::new(),
         prng,
         now,

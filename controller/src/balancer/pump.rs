@@ -64,6 +64,9 @@ impl Sides<'_> {
             None => return self.upstream_is_deaf(),
             Some(false) => return Step::Blocked,
             Some(true) if had_unsent => {
+                if !self.flow.seen.is_sent {
+                    self.flow.times.connected = self.now;
+                }
                 self.flow.seen.is_sent = true;
                 self.flow.times.moved = self.now;
             }
@@ -176,11 +179,12 @@ impl Sides<'_> {
 
     /// Moves the answer on, from the service to the client.
     pub(super) fn answer(&mut self) -> Step {
-        let Client { socket, output, .. } = &mut *self.client;
-        match relay::flush(socket, output, self.buffers) {
-            None => return self.tell(Fact::ClientGone),
-            Some(false) => return Step::Blocked,
-            Some(true) => {}
+        if self.client.output.is_some() {
+            match self.flush_to_client() {
+                None => return self.tell(Fact::ClientGone),
+                Some(false) => return Step::Blocked,
+                Some(true) => {}
+            }
         }
         if self.flow.exchange.end().is_some() {
             return Step::Blocked;
@@ -199,6 +203,18 @@ impl Sides<'_> {
             return self.answer_is_over();
         }
         self.read_answer()
+    }
+
+    /// Writes what the client did not take before.
+    fn flush_to_client(&mut self) -> Option<bool> {
+        let Client { socket, output, .. } = &mut *self.client;
+        let len = |output: &Option<Buf>| output.as_ref().map_or(0, |buf| buf.bytes().len());
+        let before = len(output);
+        let flushed = relay::flush(socket, output, self.buffers);
+        let count = (before - len(output)) as u64;
+        self.stats.sent.add(count);
+        self.flow.sent_bytes += count;
+        flushed
     }
 
     fn answer_is_over(&mut self) -> Step {
@@ -296,6 +312,7 @@ impl Sides<'_> {
 
     pub(super) fn sent(&mut self, count: usize) {
         self.stats.sent.add(count as u64);
+        self.flow.sent_bytes += count as u64;
         self.moved(count);
     }
 

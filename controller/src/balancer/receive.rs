@@ -89,7 +89,11 @@ impl Lb {
             head.asks_upgrade = false;
         }
         let id = RequestId(self.prng.next_u64());
-        let flow = self.flows.insert(Flow::new(&head, service, id, self.now));
+        let mut flow = Flow::new(&head, service, id, self.now);
+        if let Some(log) = &self.access_log {
+            flow.noted = Some(log.note(client.peer, &head, input.bytes(), id));
+        }
+        let flow = self.flows.insert(flow);
         client.phase = Phase::Busy(flow);
         self.fleet.retain(service);
         self.counters(service).accepted.inc();
@@ -100,15 +104,17 @@ impl Lb {
     /// A head that is refused: nothing that follows on the connection can be trusted.
     fn refuse_head(&mut self, key: Key<Client>, error: HeadError) -> Turn {
         let answered = Answered { connection: Some("close"), ..Answered::default() };
-        self.say(key, Refusal::Head(error), &answered);
+        let sent_bytes = self.say(key, Refusal::Head(error), &answered);
         self.count_refusal(Refusal::Head(error), Method::Other);
+        self.log_refusal(key, Refusal::Head(error), None, sent_bytes);
         self.begin_closing(key, true);
         Turn::Again
     }
 
     /// A Host that nobody has on this port.
     fn refuse_host(&mut self, key: Key<Client>, head: &RequestHead) -> Turn {
-        let id = RequestId(self.prng.next_u64()).to_string();
+        let number = RequestId(self.prng.next_u64());
+        let id = number.to_string();
         let keeps = head.keeps_alive() && head.body.is_empty() && self.stopping.is_none();
         let answered = Answered {
             service: None,
@@ -116,8 +122,9 @@ impl Lb {
             connection: connection_field(keeps, head.version),
             is_head: head.method == Method::Head,
         };
-        self.say(key, Refusal::NoService, &answered);
+        let sent_bytes = self.say(key, Refusal::NoService, &answered);
         self.count_refusal(Refusal::NoService, head.method);
+        self.log_refusal(key, Refusal::NoService, Some((head, number)), sent_bytes);
         if keeps {
             self.await_next(key, head.len());
         } else {
@@ -133,15 +140,16 @@ impl Lb {
         self.nobody.end(refusal.cause());
     }
 
-    /// Puts an answer of our own behind what the client has still to take.
-    pub(super) fn say(&mut self, key: Key<Client>, refusal: Refusal, to: &Answered<'_>) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+    /// Puts an answer of our own behind what the client has still to take; so many bytes.
+    pub(super) fn say(&mut self, key: Key<Client>, refusal: Refusal, to: &Answered<'_>) -> u64 {
+        let Some(client) = self.clients.get_mut(key) else { return 0 };
         self.scratch.clear();
         refusal.write(&mut self.scratch, to);
         // Before an answer of ours nothing waits but interim heads: it fits.
         let fits = self.buffers.append(&mut client.output, &self.scratch);
         debug_assert!(fits, "a refusal is short");
         self.stats.sent.add(self.scratch.len() as u64);
+        self.scratch.len() as u64
     }
 
     /// The request's bytes are dropped, and the next one is waited for.

@@ -32,7 +32,7 @@ fn defaults() {
     assert_eq!(config.worker_suspect, Duration::from_secs(3));
     assert_eq!(config.worker_timeout, Duration::from_secs(10));
     assert!(config.token_files.is_none() && config.map_ports.is_empty());
-    assert!(config.trusted_proxies.is_empty());
+    assert!(config.trusted_proxies.is_empty() && config.access_log.is_none());
     assert_eq!(config.snapshot_interval, Duration::from_secs(6 * 3600));
     assert_eq!((config.log_level, config.log_format), (LevelFilter::Info, Format::Text));
 }
@@ -46,6 +46,7 @@ fn flags_and_their_twins() {
             ("TUCANO_WORKER_TIMEOUT", "20s"),
             ("TUCANO_TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
             ("TUCANO_LOG_FORMAT", "json"),
+            ("TUCANO_ACCESS_LOG", "/var/log/tucano/access.log"),
         ],
     )
     .expect("all good");
@@ -53,6 +54,8 @@ fn flags_and_their_twins() {
     assert_eq!(config.worker_timeout, Duration::from_secs(90));
     assert_eq!(config.balancer_threads, 3);
     assert_eq!(config.log_format, Format::Json);
+    let path = PathBuf::from("/var/log/tucano/access.log");
+    assert_eq!(config.access_log, Some(AccessLogFile { path, one_of: 1 }));
     let shown: Vec<_> =
         config.trusted_proxies.iter().map(|n| format!("{}/{}", n.address, n.prefix_bits)).collect();
     assert_eq!(shown, ["10.0.0.0/8", "::1/128"]);
@@ -71,6 +74,8 @@ fn every_refusal_names_its_flag() {
         (vec!["--map-port", "80:1", "--map-port", "80:2"], "port 80 is mapped more than once"),
         (vec!["--worker-suspect", "3"], "--worker-suspect \"3\": not a duration"),
         (vec!["--worker-suspect", "10s"], "--worker-timeout 10s must be longer"),
+        (vec!["--access-log-sample", "0"], "--access-log-sample \"0\": write a whole number"),
+        (vec!["--access-log-sample", "10"], "without --access-log FILE"),
         (vec!["--trusted-proxies", "10.0.0.0/33"], "--trusted-proxies \"10.0.0.0/33\""),
         (vec!["--log-level", "loud"], "--log-level \"loud\": write error, warn"),
         (vec!["--log-format", "xml"], "--log-format \"xml\": write text or json"),
@@ -138,6 +143,8 @@ fn help_names_every_flag_and_version_the_version() {
         "--worker-timeout",
         "--rebalance",
         "--trusted-proxies",
+        "--access-log",
+        "--access-log-sample",
         "--log-level",
         "--log-format",
     ] {

@@ -2,12 +2,14 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, TrySendError};
 
 use super::error::{StartError, system};
-use crate::balancer::{self, Loops, Report};
-use crate::config::Config;
+use super::running::Crew;
+use crate::balancer::{self, AccessLog, AccessLogWriter, Loops, Report};
+use crate::config::{AccessLogFile, Config};
 use crate::msgs::{FromLoop, ToLoop};
 
 /// Makes the loops; each has its socket for the main port, and accepts nobody before it has a
@@ -17,6 +19,7 @@ pub(super) fn make(
     api: SocketAddr,
     listeners: Vec<TcpListener>,
     reports: &Sender<FromLoop>,
+    access_log: Option<AccessLog>,
 ) -> Result<Loops, StartError> {
     let making = "make the balancer's loops";
     let count = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
@@ -24,6 +27,7 @@ pub(super) fn make(
     let settings = balancer::Config {
         trusted: networks.map(|network| (network.address, network.prefix_bits)).collect(),
         off_limits: vec![api],
+        access_log,
         ..balancer::Config::new(count)
     };
     let loops = balancer::loops(&settings, &into(reports)).map_err(system(making))?;
@@ -33,6 +37,24 @@ pub(super) fn make(
         let _ = sender.try_send(ToLoop::Listen { port, listener });
     }
     Ok(loops)
+}
+
+/// Opens the access log, where one is wanted.
+pub(super) fn open_access_log(
+    config: &Config,
+) -> Result<Option<(AccessLog, AccessLogWriter)>, StartError> {
+    let Some(AccessLogFile { path, one_of }) = &config.access_log else { return Ok(None) };
+    let refused = |source| StartError::AccessLog { path: path.clone(), source };
+    AccessLog::open(path, *one_of).map(Some).map_err(refused)
+}
+
+/// Starts its writer.
+pub(super) fn run_access_log(
+    crew: &Crew,
+    opened: Option<(AccessLog, AccessLogWriter)>,
+) -> Result<Option<(AccessLog, JoinHandle<()>)>, StartError> {
+    let Some((log, writer)) = opened else { return Ok(None) };
+    Ok(Some((log, crew.start("access", move || writer.run())?)))
 }
 
 /// Reports to a deployer that has ended count as taken: nobody waits for them.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use tucano_controller_core::deployer::LoadError;
 use tucano_net::listener::ListenError;
@@ -17,6 +18,8 @@ pub(crate) enum StartError {
     Load(LoadError),
     /// A port.
     Listen { flag: &'static str, source: ListenError },
+    /// The access log's file.
+    AccessLog { path: PathBuf, source: io::Error },
     /// Anything that a healthy machine has.
     System { what: &'static str, source: io::Error },
 }
@@ -32,6 +35,12 @@ impl fmt::Display for StartError {
                  services go on running meanwhile"
             ),
             StartError::Listen { flag, source } => write!(f, "{flag}: {source}"),
+            StartError::AccessLog { path, .. } => write!(
+                f,
+                "--access-log: {} can't be opened (its folder has to be there, and writable for \
+                 this user)",
+                path.display()
+            ),
             StartError::System { what, .. } => write!(f, "could not {what}"),
         }
     }
@@ -42,7 +51,9 @@ impl std::error::Error for StartError {
         match self {
             StartError::Open(error) => std::error::Error::source(error),
             StartError::Listen { source, .. } => source.source(),
-            StartError::System { source, .. } => Some(source),
+            StartError::System { source, .. } | StartError::AccessLog { source, .. } => {
+                Some(source)
+            }
             StartError::Load(_) => None,
         }
     }

@@ -8,12 +8,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use tucano_common::limits::STOP_TIMEOUT;
+use tucano_common::limits::{ACCESS_LOG_STOP_TIMEOUT, STOP_TIMEOUT};
 use tucano_net::SendError;
 use tucano_net::clock::Clock;
 use tucano_net::threads::{self, Stack};
 
 use super::error::{StartError, system};
+use crate::balancer::AccessLog;
 use crate::discovery::DataDir;
 use crate::http::ToApi;
 use crate::msgs::{Ask, FromLoop, LoopSender, News, ToLoop, ToManager};
@@ -63,6 +64,8 @@ pub(crate) struct Running {
     pub(super) to_manager: tucano_net::Sender<ToManager>,
     /// The balancer's loops.
     pub(super) loops: Vec<(LoopSender, JoinHandle<()>)>,
+    /// The access log, and the thread that writes it.
+    pub(super) access_log: Option<(AccessLog, JoinHandle<()>)>,
     pub(super) stop_deployer: Sender<()>,
     /// The deployer's other queues stay open as long as it runs: it would not wait on closed ones.
     pub(super) queues: (Sender<Ask>, Sender<News>, Sender<FromLoop>),
@@ -76,6 +79,11 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// The access log, where there is one.
+    pub(crate) fn access_log(&self) -> Option<AccessLog> {
+        self.access_log.as_ref().map(|(log, _)| log.clone())
+    }
+
     /// Ends everything in order: what is in flight is finished, what is known is stored.
     pub(crate) fn stop(self) {
         self.crew.stopping.store(true, Ordering::Release);
@@ -91,6 +99,9 @@ impl Running {
         for (_, thread) in self.loops {
             join(thread);
         }
+        if let Some((log, thread)) = self.access_log {
+            end_access_log(&log, &thread);
+        }
         insist(|| taken(self.to_manager.try_send(ToManager::Stop)));
         join(self.manager);
         drop(self.stop_deployer);
@@ -105,6 +116,13 @@ fn insist(mut done: impl FnMut() -> bool) {
     while !done() {
         thread::sleep(RETRY);
     }
+}
+
+/// Has the last lines written; a disk that hangs does not keep the process.
+fn end_access_log(log: &AccessLog, thread: &JoinHandle<()>) {
+    let deadline = Clock::mono() + ACCESS_LOG_STOP_TIMEOUT;
+    insist(|| log.stop() || Clock::mono() >= deadline);
+    insist(|| thread.is_finished() || Clock::mono() >= deadline);
 }
 
 /// Whether a message needs no further try: it was taken, or there is nobody to take it.

@@ -43,6 +43,8 @@ pub enum Standing {
 pub struct Member {
     /// Which.
     pub instance: InstanceId,
+    /// Of which revision.
+    pub revision: u64,
     /// Of which service.
     pub service: ServiceIx,
     /// Where.
@@ -74,6 +76,7 @@ impl Member {
     pub fn new(endpoint: &Endpoint, service: ServiceIx) -> Member {
         Member {
             instance: endpoint.instance,
+            revision: endpoint.revision,
             service,
             address: endpoint.address,
             standing: Standing::Listed(endpoint.duty),
@@ -100,6 +103,7 @@ impl Member {
             self.latency_us = 0.0;
             self.silent_until = Mono::default();
         }
+        self.revision = endpoint.revision;
         self.standing = Standing::Listed(endpoint.duty);
         self.worker = endpoint.worker;
         self.ready_at = endpoint.ready_at;
