@@ -134,12 +134,11 @@ impl Lb {
         let name = self.fleet.service(service).map(|route| route.name.clone());
         let answered =
             Answered { service: name.as_ref(), request_id: Some(&id), connection, is_head };
-        let sent_bytes = self.say(key, refusal, &answered);
-        if let Some(flow) = self.flows.get_mut(flow_key) {
-            flow.sent_bytes += sent_bytes;
-            if let Some(noted) = &mut flow.noted {
-                noted.error = Some(refusal.code());
-            }
+        self.say(key, refusal, &answered);
+        if let Some(flow) = self.flows.get_mut(flow_key)
+            && let Some(noted) = &mut flow.noted
+        {
+            noted.error = Some(refusal.code());
         }
         self.queue(key);
         Turn::Again

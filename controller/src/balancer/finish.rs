@@ -20,7 +20,7 @@ impl Lb {
         let Some(flow) = self.flows.remove(flow_key) else { return };
         self.count(&flow);
         if let Some(noted) = &flow.noted {
-            self.log_end(&flow, noted);
+            self.log_end(key, &flow, noted);
         }
         match flow.stage {
             Stage::Held(_) => self.stop_holding(key, flow.service),

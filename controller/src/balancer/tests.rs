@@ -11,3 +11,4 @@ mod lifecycle;
 mod retries;
 mod timing;
 mod tunnels;
+mod written;

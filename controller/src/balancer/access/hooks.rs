@@ -14,7 +14,7 @@ use super::line::{Noted, Outcome, Took};
 
 impl Lb {
     /// A request of a service ended.
-    pub(in crate::balancer) fn log_end(&mut self, flow: &Flow, noted: &Noted) {
+    pub(in crate::balancer) fn log_end(&mut self, key: Key<Client>, flow: &Flow, noted: &Noted) {
         let route = self.fleet.service(flow.service).cloned();
         let on_it = match flow.stage {
             Stage::Held(_) => None,
@@ -26,11 +26,15 @@ impl Lb {
         let endpoints = route.iter().flat_map(|route| &route.endpoints);
         let tried = endpoints.filter(|_| on_it.is_none()).find(|it| Some(it.instance) == instance);
         let revision = tried.map_or_else(|| self.revision_of(flow), |it| it.revision);
+        let client = self.clients.get(key);
+        // The end of an answer, or one of our own, is on its way.
+        let unsent = client.and_then(|client| client.output.as_ref());
+        let unsent = unsent.map_or(0, |output| output.bytes().len()) as u64;
         let outcome = Outcome {
             service: route.as_ref().map(|route| (&route.name, revision)),
             instance,
             status: flow.status,
-            sent_bytes: flow.sent_bytes,
+            sent_bytes: flow.sent_bytes + unsent,
             tries: flow.total_tries,
             cause: flow.end_cause(),
             took: self.times_of(flow),

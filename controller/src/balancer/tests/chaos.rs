@@ -1,5 +1,6 @@
 //! Many clients and instances that do the worst they can, all at once: nothing panics, nobody gets
-//! another's bytes, the ledger adds up, and everything is given back.
+//! another's bytes, the ledger adds up, the access log has every request once, and everything is
+//! given back.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +10,8 @@ use tucano_common::http1::{HeadScan, Method, ResponseHead};
 use tucano_common::prng::Prng;
 
 use super::harness::{Conn, Harness, Instance, PATIENCE, quick_timeouts};
+use super::written::Written;
+use crate::balancer::stats::Cause;
 
 /// The token that a request carries in its path, and that its answer repeats.
 fn token(head: &str) -> String {
@@ -142,7 +145,11 @@ fn read_own(stream: &mut TcpStream, token: &str) -> bool {
 fn nothing_is_lost_mixed_up_or_kept() {
     let instances: Vec<Instance> = (0..3).map(|_| Instance::new(answer)).collect();
     let addresses: Vec<SocketAddr> = instances.iter().map(|each| each.address).collect();
-    let mut lb = Harness::with(|config| config.timeouts = quick_timeouts());
+    let written = Written::new("chaos");
+    let mut lb = Harness::with(|config| {
+        config.timeouts = quick_timeouts();
+        written.log(config);
+    });
     lb.serve("web", &addresses);
     let address = lb.address;
     let threads: Vec<_> = (0..8u64)
@@ -169,5 +176,12 @@ fn nothing_is_lost_mixed_up_or_kept() {
         // Each is a turn of the loop, in which it counts.
         lb.get("nobody", "/");
     }
-    assert!(lb.totals("web").accepted > 1000, "{:?}", lb.totals("web"));
+    let totals = lb.totals("web");
+    assert!(totals.accepted > 1000, "{totals:?}");
+    let lines = written.lines(&mut lb);
+    for cause in Cause::ALL {
+        let is_it =
+            |line: &&serde_json::Value| line["service"] == "web" && line["cause"] == cause.text();
+        assert_eq!(lines.iter().filter(is_it).count() as u64, totals.of(cause), "{cause:?}");
+    }
 }
