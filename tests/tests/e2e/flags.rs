@@ -63,6 +63,8 @@ fn the_help_names_every_flag_of_the_contract() {
         "--worker-timeout",
         "--rebalance",
         "--trusted-proxies",
+        "--access-log",
+        "--access-log-sample",
         "--log-level",
         "--log-format",
     ];
@@ -101,6 +103,7 @@ fn wrong_flags_exit_2_and_name_the_flag() {
         (&controller, vec!["--balancer-threads", "0"], "--balancer-threads"),
         (&controller, vec!["--trusted-proxies", "10.0.0.0/40"], "--trusted-proxies"),
         (&controller, vec!["--admin-token-file", "/nonexistent/token"], "--admin-token-file"),
+        (&controller, vec!["--access-log-sample", "10"], "--access-log"),
         (&controller, vec!["--log-level", "loud"], "--log-level"),
         (&controller, vec!["stray"], "stray"),
         (&worker, vec!["--frobnicate"], "--frobnicate"),
@@ -126,6 +129,18 @@ fn the_environment_stands_in_for_flags_and_the_flag_wins() {
     let mut command = Command::new(&controller);
     command.args(["--data-dir", &data, "--log-level", "loud"]).env("TUCANO_LOG_LEVEL", "info");
     assert_refused(&command.output().expect("it runs"), 2, "--log-level");
+}
+
+#[test]
+fn an_access_log_that_cannot_be_opened_exits_1_and_names_it() {
+    let (cluster, [controller, ..]) = binaries();
+    let data = cluster.folder.path().join("data").display().to_string();
+    let file = cluster.folder.path().join("nowhere/access.log").display().to_string();
+    let free = ["--api-listen", "127.0.0.1:0", "--balancer-listen", "127.0.0.1:0"];
+    let arguments = [&["--data-dir", &data, "--access-log", &file], &free[..]].concat();
+    let refused = run(&controller, &arguments);
+    assert_refused(&refused, 1, &file);
+    assert_refused(&refused, 1, "--access-log");
 }
 
 #[test]

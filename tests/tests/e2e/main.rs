@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod access_log;
 mod away;
 mod balancer;
 mod client;
