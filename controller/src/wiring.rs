@@ -41,16 +41,17 @@ use tucano_net::{HttpConfig, HttpLoop, SendError};
 pub(crate) use error::StartError;
 pub(crate) use running::Running;
 
-use crate::balancer::{self, AccessLog, Cause, Stats};
+use crate::balancer::{Cause, Stats};
 use crate::config::{Config, Tokens};
 use crate::deployer::{CountRequests, Inbox, Shell};
 use crate::discovery::{DataDir, Snapshots, Store, Stored};
-use crate::http::{Api, Disk, DiskJob, ToApi, TransferId};
+use crate::http::{Api, Disk, DiskJob, ToApi, TransferId, WriteMetrics};
 use crate::keeper::{Counts, Keeper};
 use crate::msgs::{Answer, Ask, FromLoop, LoopSender, News, ToLoop, ToManager};
 use crate::outbox::TrySend;
 use crate::worker_mgr::{Manager, Settings};
 use crate::{deployer, http, keeper, worker_mgr};
+use data_plane::OpenedLog;
 use error::system;
 use running::{Crew, ended};
 
@@ -63,7 +64,6 @@ struct Opened {
     /// One a loop.
     balancer: Vec<TcpListener>,
     balancer_address: SocketAddr,
-    access_log: Option<(AccessLog, balancer::AccessLogWriter)>,
 }
 
 fn open(config: &Config) -> Result<Opened, StartError> {
@@ -76,8 +76,7 @@ fn open(config: &Config) -> Result<Opened, StartError> {
         .map_err(refused("--balancer-listen"))?;
     let own = balancer.first().map_or(Ok(config.balancer_listen), TcpListener::local_addr);
     let balancer_address = own.map_err(system("read the balancer's address"))?;
-    let access_log = data_plane::open_access_log(config)?;
-    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address, access_log })
+    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address })
 }
 
 /// Both ends of every queue, and the ways into the loops.
@@ -96,9 +95,7 @@ struct Plumbing {
 /// Opens everything, then starts every thread.
 pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, StartError> {
     raise_descriptor_limit();
-    let Opened { dir, store, snapshots, api, balancer, balancer_address, access_log } =
-        open(config)?;
-    let (access_log, writer) = access_log.unzip();
+    let Opened { dir, store, snapshots, api, balancer, balancer_address } = open(config)?;
     let now = Clock::now();
     let making = "make an event loop";
     let (mut api_loop, to_api) = HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
@@ -118,8 +115,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         to_manager,
         loops: Vec::new(),
     };
-    let to_deployer = &pipes.reports.0;
-    let loops = data_plane::make(config, api_address, balancer, to_deployer, access_log.clone())?;
+    let (loops, log) = data_plane::make(config, api_address, balancer, &pipes.reports.0)?;
     pipes.loops = loops.senders;
 
     let requests = count_requests(loops.stats.clone());
@@ -128,10 +124,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let mut manager = make_manager(config, &shell, addresses, tokens.as_ref(), &pipes, now);
     let crew = Crew::default();
     let keeper = make_keeper(config, snapshots, &pipes, &crew);
-    let mut links = api_links(&pipes, loops.stats, keeper.counts());
-    if let Some(log) = access_log.clone() {
-        links.metrics.push(Box::new(move |text| log.write(text)));
-    }
+    let links = api_links(&pipes, loops.stats, keeper.counts(), log.as_ref());
     let mut api = Api::new(tokens, api_address, links);
 
     let inbox = Inbox {
@@ -148,7 +141,6 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let keeper = crew.start("keeper", move || keeper.run())?;
     let artifact = crew.start("artifact", move || disk.run(&jobs, &done))?;
     let api = crew.start("api", move || ended("api", api_loop.run(&mut api)))?;
-    let access_log = data_plane::run_access_log(&crew, access_log.zip(writer))?;
     let mut loops_running = Vec::new();
     for (number, (way, each)) in pipes.loops.into_iter().zip(loops.loops).enumerate() {
         loops_running.push((way, crew.start(&format!("lb-{number}"), move || each.run())?));
@@ -160,11 +152,11 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         dir.path().display()
     );
     Ok(Running {
+        access_log: data_plane::run_access_log(&crew, log)?,
         crew,
         to_api: pipes.to_api,
         to_manager: pipes.to_manager,
         loops: loops_running,
-        access_log,
         stop_deployer: pipes.stop.0,
         queues: (pipes.asks.0, pipes.news.0, pipes.reports.0),
         api,
@@ -261,19 +253,27 @@ fn make_keeper(config: &Config, snapshots: Snapshots, pipes: &Plumbing, crew: &C
     Keeper::new(snapshots, config.snapshot_interval, links)
 }
 
-fn api_links(pipes: &Plumbing, balancer: Stats, copied: Arc<Counts>) -> http::Links {
+fn api_links(
+    pipes: &Plumbing,
+    balancer: Stats,
+    copied: Arc<Counts>,
+    log: Option<&OpenedLog>,
+) -> http::Links {
     let (asks, jobs) = (pipes.asks.0.clone(), pipes.jobs.0.clone());
     let copies = pipes.copies.0.clone();
     let to_manager = pipes.to_manager.clone();
+    let mut metrics: Vec<WriteMetrics> =
+        vec![Box::new(move |text| balancer.write(text)), Box::new(move |text| copied.write(text))];
+    if let Some((log, _)) = log {
+        let log = log.clone();
+        metrics.push(Box::new(move |text| log.write(text)));
+    }
     http::Links {
         deployer: Box::new(move |ask| asks.try_send(ask).is_ok()),
         worker_mgr: Box::new(move |said| to_manager.try_send(ToManager::Agent(said)).is_ok()),
         disk: Box::new(move |job| jobs.try_send(job).is_ok()),
         keeper: Box::new(move |id| copies.try_send(id).is_ok()),
-        metrics: vec![
-            Box::new(move |text| balancer.write(text)),
-            Box::new(move |text| copied.write(text)),
-        ],
+        metrics,
     }
 }
 

@@ -42,7 +42,7 @@ mod work;
 mod workers;
 
 pub(crate) use app::Api;
-pub(crate) use desk::Links;
+pub(crate) use desk::{Links, WriteMetrics};
 pub(crate) use disk::{Disk, Job as DiskJob, TransferId, deliver};
 pub(crate) use problems::Refused;
 

@@ -12,6 +12,9 @@ use crate::balancer::{self, AccessLog, AccessLogWriter, Loops, Report};
 use crate::config::{AccessLogFile, Config};
 use crate::msgs::{FromLoop, ToLoop};
 
+/// An access log whose writer does not run yet.
+pub(super) type OpenedLog = (AccessLog, AccessLogWriter);
+
 /// Makes the loops; each has its socket for the main port, and accepts nobody before it has a
 /// table.
 pub(super) fn make(
@@ -19,15 +22,15 @@ pub(super) fn make(
     api: SocketAddr,
     listeners: Vec<TcpListener>,
     reports: &Sender<FromLoop>,
-    access_log: Option<AccessLog>,
-) -> Result<Loops, StartError> {
+) -> Result<(Loops, Option<OpenedLog>), StartError> {
+    let log = open_access_log(config)?;
     let making = "make the balancer's loops";
     let count = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
     let networks = config.trusted_proxies.iter();
     let settings = balancer::Config {
         trusted: networks.map(|network| (network.address, network.prefix_bits)).collect(),
         off_limits: vec![api],
-        access_log,
+        access_log: log.as_ref().map(|(log, _)| log.clone()),
         ..balancer::Config::new(count)
     };
     let loops = balancer::loops(&settings, &into(reports)).map_err(system(making))?;
@@ -36,13 +39,11 @@ pub(super) fn make(
         // A queue that nobody has used yet has room.
         let _ = sender.try_send(ToLoop::Listen { port, listener });
     }
-    Ok(loops)
+    Ok((loops, log))
 }
 
 /// Opens the access log, where one is wanted.
-pub(super) fn open_access_log(
-    config: &Config,
-) -> Result<Option<(AccessLog, AccessLogWriter)>, StartError> {
+fn open_access_log(config: &Config) -> Result<Option<OpenedLog>, StartError> {
     let Some(AccessLogFile { path, one_of }) = &config.access_log else { return Ok(None) };
     let refused = |source| StartError::AccessLog { path: path.clone(), source };
     AccessLog::open(path, *one_of).map(Some).map_err(refused)
@@ -51,7 +52,7 @@ pub(super) fn open_access_log(
 /// Starts its writer.
 pub(super) fn run_access_log(
     crew: &Crew,
-    opened: Option<(AccessLog, AccessLogWriter)>,
+    opened: Option<OpenedLog>,
 ) -> Result<Option<(AccessLog, JoinHandle<()>)>, StartError> {
     let Some((log, writer)) = opened else { return Ok(None) };
     Ok(Some((log, crew.start("access", move || writer.run())?)))

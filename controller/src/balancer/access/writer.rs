@@ -117,8 +117,8 @@ impl Writer {
 
     fn write_as_far_as_it_goes(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
         if self.is_torn {
-            match self.file.write(b"\n") {
-                Ok(_) => self.is_torn = false,
+            match self.file.write_all(b"\n") {
+                Ok(()) => self.is_torn = false,
                 Err(error) => return (0, Err(error)),
             }
         }
