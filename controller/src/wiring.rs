@@ -11,7 +11,7 @@
 //! | | | `FromLoop` from `lb-N` | `LOOP_REPORTS_QUEUED_MAX` |
 //! | `worker_mgr` | mio loop: leases, plans, pushes | `ToManager` | `INBOX_MESSAGES_MAX` |
 //! | `lb-N` | mio loop: the data plane | `ToLoop` | `LOOP_MESSAGES_QUEUED_MAX` |
-//! | `access` | the access log's file, where there is one | `Order` | `ACCESS_LOG_ORDERS_QUEUED_MAX` |
+//! | `access` | the access log's file, if any | `Order` | `ACCESS_LOG_ORDERS_QUEUED_MAX` |
 //!
 //! Nobody waits on anybody: a full inbox gives the message back. The end comes in this order: `api`
 //! and the loops finish what is in flight; then the worker manager; then the deployer, which stores
