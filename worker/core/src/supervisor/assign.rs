@@ -58,8 +58,11 @@ impl Supervisor {
                 let held = instance.generation;
                 return Err(Refused::Older { generation: push.assignment.generation, held });
             }
-            // It was ended and forgotten by what is held: a late message must not bring it back.
-            None if held.is_some_and(|held| generation <= held) => {
+            // What is held does not name it, so that it is being ended (its own generation is still
+            // that of its assignment) or forgotten: a late message must not bring it back.
+            Some(Instance { unassigned: true, .. }) | None
+                if held.is_some_and(|held| generation <= held) =>
+            {
                 return Err(Refused::Older { generation, held: held.unwrap_or(0) });
             }
             None if self.instances.len() >= WORKER_INSTANCES_MAX => {

@@ -70,6 +70,28 @@ fn late_and_doubled_pushes_bring_nothing_back() {
 }
 
 #[test]
+fn a_late_push_does_not_revive_what_is_being_ended() {
+    let mut world = world();
+    let told = assignment(1, 5, FULL);
+    world.supervisor.assign(set(5, vec![told.clone()]), world.now).unwrap();
+    world.run_until("running", |world| world.state(1) == RunState::Running);
+    world.supervisor.assign(set(7, Vec::new()), world.now).unwrap();
+    world.settle();
+    // Its own generation is still the one that this message was made with.
+    let late = world.supervisor.push(push(4, told), world.now);
+    assert_eq!(late, Err(Refused::Older { generation: 5, held: 7 }));
+    world.run_until("gone", |world| world.supervisor.reports().is_empty());
+    // What is newer than what is held is no late message: it is asked for again.
+    world.supervisor.assign(set(8, vec![assignment(2, 8, PLAIN)]), world.now).unwrap();
+    world.run_until("running", |world| world.state(2) == RunState::Running);
+    world.supervisor.assign(set(9, Vec::new()), world.now).unwrap();
+    let newer = world.supervisor.push(push(9, assignment(2, 10, PLAIN)), world.now);
+    assert_eq!(newer, Ok(Taken::Changed));
+    world.run(std::time::Duration::from_secs(60));
+    assert_eq!(world.state(2), RunState::Running);
+}
+
+#[test]
 fn another_clusters_instances_are_left_alone() {
     let mut world = world();
     world.supervisor.assign(set(9, vec![assignment(1, 9, PLAIN)]), world.now).unwrap();
