@@ -13,7 +13,7 @@ use crate::note::Note;
 use crate::settings::Settings;
 use crate::turn::Saves;
 
-/// Whether instances' processes run in a build's folder.
+/// Whether instances' processes run in a build's folder, or ran there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Tenants {
     /// None do.
@@ -21,7 +21,7 @@ pub(crate) enum Tenants {
     None,
     /// An earlier agent may have started one.
     Perhaps,
-    /// At least one does: then the folder was ready, whatever an old ledger says.
+    /// At least one does or did: then the folder was ready, whatever an old ledger says.
     Some,
 }
 

@@ -252,17 +252,25 @@ impl Instance {
         }
     }
 
-    /// Whether its processes run in its revision's folder.
+    /// Whether its processes run in its revision's folder, or ran there and have something left to
+    /// tear down.
     pub(crate) fn tenant(&self) -> Tenants {
         match &self.step {
             Step::Launching | Step::Up(_) | Step::Teardown { .. } => Tenants::Some,
+            Step::Adopting { .. } if self.ran => Tenants::Some,
             Step::Adopting { .. } => Tenants::Perhaps,
             Step::Waiting
             | Step::Resting { .. }
             | Step::Intending { .. }
             | Step::Finishing { .. }
             | Step::Removing { .. }
-            | Step::Over { .. } => Tenants::None,
+            | Step::Over { .. } => {
+                if self.ran {
+                    Tenants::Some
+                } else {
+                    Tenants::None
+                }
+            }
         }
     }
 

@@ -90,6 +90,29 @@ fn an_agent_that_dies_at_any_moment_of_a_stop_ends_it_all() {
 }
 
 #[test]
+fn a_folder_that_was_worked_in_is_not_taken_for_half_made() {
+    let spec = r#"{"name": "web",
+        "scripts": {"runtime-script": "r", "teardown_script": "t"}}"#;
+    for moment_ms in 0..40 {
+        let mut world = World::new(moment_ms, Faults::NONE);
+        world.supervisor.assign(set(1, vec![assignment(1, 1, spec)]), world.now).unwrap();
+        // The intent is written while the source comes; then the disk is full, and the ledger never
+        // says that the folder is ready.
+        world.settle();
+        world.run(Duration::from_millis(12));
+        world.faults.ledger = 1.0;
+        world.run_until("running", |world| world.state(1) == RunState::Running);
+        world.kill(1, End::Code(3));
+        world.faults.ledger = 0.0;
+        world.crash(SECOND);
+        world.run(Duration::from_millis(moment_ms));
+        world.supervisor.assign(set(2, Vec::new()), world.now).unwrap();
+        world.run_until("torn down", |world| world.starts.iter().any(|it| it.script == "t"));
+        world.run_until("gone", |world| world.folders().is_empty());
+    }
+}
+
+#[test]
 fn a_ledger_comes_back_as_it_was_through_json() {
     let world = running();
     let ledger = world.ledger_on_disk().unwrap();
