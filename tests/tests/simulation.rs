@@ -11,6 +11,10 @@ use tucano_tools::sim::{self, Faults, Summary};
 /// Histories of each `cargo test`.
 const SEEDS: u64 = 256;
 
+/// Histories that were not well once: a stop revived by a late push, a folder removed before its
+/// teardown, a decision that was stored in the last moment of a controller's life.
+const ONCE_BROKEN: [u64; 8] = [1051, 1890, 2877, 3049, 4176, 4579, 5413, 5983];
+
 /// One history; a core that panics is named with the seed too.
 fn history(seed: u64) -> Result<Summary, String> {
     match catch_unwind(|| sim::run(seed)) {
@@ -29,10 +33,15 @@ fn a_cluster_survives_what_goes_wrong() {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS {
-                        return;
-                    }
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let again = at.checked_sub(SEEDS).map(usize::try_from);
+                    let seed = match again {
+                        None => at,
+                        Some(at) => match at.ok().and_then(|at| ONCE_BROKEN.get(at)) {
+                            Some(seed) => *seed,
+                            None => return,
+                        },
+                    };
                     match history(seed) {
                         Ok(summary) => {
                             commands.fetch_add(summary.commands, Ordering::Relaxed);

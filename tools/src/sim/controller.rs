@@ -138,6 +138,9 @@ impl Controller {
             version: 0,
             drains: BTreeMap::new(),
         });
+        // What was stored last is looked at before anything is new: nobody did where a commit was
+        // the last thing that the one before it did.
+        self.changed = true;
         bus.note(|| "controller begins".to_owned());
         let table = self.running.as_ref().map(|running| running.core.table());
         if let Some(table) = table {
