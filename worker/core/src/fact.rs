@@ -44,6 +44,14 @@ pub enum Fact {
         /// Why, in one sentence, with what to do.
         message: String,
     },
+    /// After [`Effect::Start`](crate::Effect::Start): it is started, but some of its limits could
+    /// not be set. Told once a job, in a note, and nothing else.
+    NotLimited {
+        /// What.
+        job: JobRun,
+        /// Which, and why.
+        message: String,
+    },
     /// After [`Effect::Start`](crate::Effect::Start): nothing was started, because something else
     /// listens on its port.
     PortTaken {

@@ -75,6 +75,13 @@ pub enum Note {
         /// Which port.
         port: u16,
     },
+    /// A script is started without some of its limits: they could not be set.
+    NotLimited {
+        /// What.
+        job: JobRun,
+        /// Which, and why.
+        message: String,
+    },
     /// A process does not end although it was sent SIGKILL (it hangs in the kernel).
     Unkillable(JobRun),
     /// The source of a revision is there.
@@ -101,7 +108,8 @@ impl Note {
     /// of anyway.
     pub fn is_notice(&self) -> bool {
         match self {
-            Note::Unkillable(_)
+            Note::NotLimited { .. }
+            | Note::Unkillable(_)
             | Note::NotRemoved { .. }
             | Note::LedgerFailed(_)
             | Note::LedgerBack
@@ -134,6 +142,7 @@ impl Note {
             | Note::RestartIn { .. }
             | Note::Failed { .. }
             | Note::PortTaken { .. }
+            | Note::NotLimited { .. }
             | Note::Unkillable(_)
             | Note::SourceReady(_)
             | Note::NotRemoved { .. }
@@ -157,6 +166,7 @@ impl Note {
             Note::RestartIn { .. } => "restart_scheduled",
             Note::Failed { .. } => "step_failed",
             Note::PortTaken { .. } => "port_taken",
+            Note::NotLimited { .. } => "limits_not_set",
             Note::Unkillable(_) => "process_unkillable",
             Note::SourceReady(_) => "source_ready",
             Note::NotRemoved { .. } => "folder_not_removed",
@@ -180,6 +190,7 @@ impl Note {
             Note::Started { job, .. }
             | Note::Adopted { job, .. }
             | Note::Ended { job, .. }
+            | Note::NotLimited { job, .. }
             | Note::Unkillable(job) => instance_of(&job.job),
             Note::Failed { job, .. } => instance_of(job),
             Note::SourceReady(_)
@@ -217,6 +228,12 @@ impl fmt::Display for Note {
             Note::Failed { job, message } => write!(f, "{job}: {message}"),
             Note::PortTaken { id, port } => {
                 write!(f, "instance {id}: port {port} is taken by another program on this worker")
+            }
+            Note::NotLimited { job, message } => {
+                write!(
+                    f,
+                    "{job}: runs without some of its limits, which could not be set: {message}"
+                )
             }
             Note::Unkillable(job) => {
                 write!(f, "{job}: a process hangs in the kernel and does not end by SIGKILL")

@@ -254,6 +254,7 @@ fn level(note: &Note) -> log::Level {
         | Note::RestartIn { .. }
         | Note::Failed { .. }
         | Note::PortTaken { .. }
+        | Note::NotLimited { .. }
         | Note::NotRemoved { .. } => log::Level::Warn,
         Note::Unkillable(_) | Note::LedgerFailed(_) => log::Level::Error,
         Note::Late(_) => log::Level::Debug,

@@ -8,11 +8,12 @@
 
 mod group;
 mod place;
+mod trial;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tucano_common::limits::{CPU_WEIGHT_ALL, SERVICE_PROCESSES_MAX};
 use tucano_common::spec::Resources;
@@ -20,6 +21,7 @@ use tucano_worker_core::{JobRun, Priority};
 
 pub(super) use group::{Group, Place};
 use place::{Controller, System};
+use trial::Trial;
 
 /// A job's group is made again so often where the worker's own went meanwhile, with its last job.
 const TRIES: u32 = 5;
@@ -40,9 +42,11 @@ impl Cgroups {
     pub(crate) fn find(data_dir: &Path) -> Cgroups {
         let system = System::read();
         let name = name_of(data_dir);
-        let place = |controller| system.place(controller, &name);
+        let mut trial = Trial::start();
+        let mut place = |controller| system.place(controller, &name, &mut trial);
         let (memory, cpu) = (place(Controller::Memory), place(Controller::Cpu));
         let (pids, kill) = (place(Controller::Pids), place(Controller::Kill));
+        drop(trial);
         let mut found = Cgroups { memory, cpu, pids, kill, missing: None };
         found.missing = found.say_what_is_missing(system.hides_memory());
         found.remove_top();
@@ -93,8 +97,8 @@ impl Cgroups {
              cgroup_memory=1 to the one line of /boot/firmware/cmdline.txt (before Bookworm: \
              /boot/cmdline.txt), and reboot"
         } else if nix::unistd::Uid::effective().is_root() {
-            "no control group of this worker may be made; start it by its systemd unit (which has \
-             Delegate=yes), or mount /sys/fs/cgroup writable"
+            "no control group of this worker may be made and entered; start it by its systemd unit \
+             (which has Delegate=yes), or mount /sys/fs/cgroup writable"
         } else {
             "an agent that isn't root needs control groups delegated to it (Delegate=yes in a \
              systemd user unit)"
@@ -102,7 +106,8 @@ impl Cgroups {
         Some(format!("{what}: {why}"))
     }
 
-    /// A group for one job, with its limits; what can't be set is left out, and why is told.
+    /// A group for one job, with its limits; what can't be set is left out, and why is told, all
+    /// of it in one text.
     pub(crate) fn make(
         &self,
         job: &JobRun,
@@ -110,13 +115,13 @@ impl Cgroups {
         priority: Priority,
     ) -> (Group, Option<String>) {
         let name = job.to_string();
-        let mut problem = None;
+        let mut problems = Vec::new();
         let mut make = |top: &Option<Place>| {
             let top = top.as_ref()?;
             match make_in(top, &name) {
                 Ok(place) => Some(place),
                 Err(error) => {
-                    problem = Some(format!("{}: {error}", top.path().display()));
+                    problems.push(format!("{}: {error}", top.path().display()));
                     None
                 }
             }
@@ -127,11 +132,8 @@ impl Cgroups {
             pids: make(&self.pids),
             kill: make(&self.kill),
         };
-        let limited = limit(&group, resources, priority);
-        if let Err((path, error)) = limited {
-            problem = Some(format!("{}: {error}", path.display()));
-        }
-        (group, problem)
+        problems.extend(limit(&group, resources, priority));
+        (group, (!problems.is_empty()).then(|| problems.join("; ")))
     }
 
     /// Ends and removes the groups of jobs that nobody knows; those that are left.
@@ -199,36 +201,35 @@ fn make_in(top: &Place, name: &str) -> io::Result<Place> {
     Err(io::ErrorKind::NotFound.into())
 }
 
-/// Sets what a job may take.
-fn limit(
-    group: &Group,
-    resources: &Resources,
-    priority: Priority,
-) -> Result<(), (PathBuf, io::Error)> {
-    let set = |path: &Path, file: &str, value: u64| {
+/// Sets what a job may take; what could not be set, and why.
+fn limit(group: &Group, resources: &Resources, priority: Priority) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut set = |path: &Path, file: &str, value: u64| {
         let path = path.join(file);
-        fs::write(&path, value.to_string()).map_err(|error| (path, error))
+        if let Err(error) = fs::write(&path, value.to_string()) {
+            problems.push(format!("{}: {error}", path.display()));
+        }
     };
     // Files that not every kernel has.
     let try_set = |path: &Path, file: &str, value: u64| {
-        let _not_there = set(path, file, value);
+        let _not_there = fs::write(path.join(file), value.to_string());
     };
     if let (Some(place), Some(bytes)) = (&group.memory, resources.memory_bytes) {
         match place {
             Place::V2(path) => {
-                set(path, "memory.max", bytes)?;
+                set(path, "memory.max", bytes);
                 // A limit that swaps instead would make the whole machine slow.
                 try_set(path, "memory.swap.max", 0);
             }
             Place::V1(path) => {
-                set(path, "memory.limit_in_bytes", bytes)?;
+                set(path, "memory.limit_in_bytes", bytes);
                 try_set(path, "memory.memsw.limit_in_bytes", bytes);
             }
         }
     }
     if let Some(place) = &group.pids {
         let most = resources.pids.map_or(SERVICE_PROCESSES_MAX, u64::from);
-        set(place.path(), "pids.max", most)?;
+        set(place.path(), "pids.max", most);
     }
     if let Some(place) = &group.cpu {
         let low = match priority {
@@ -239,18 +240,18 @@ fn limit(
         match place {
             Place::V2(path) => {
                 let weight = if low { 1 } else { (millis / 10).clamp(1, 10_000) };
-                set(path, "cpu.weight", weight)?;
+                set(path, "cpu.weight", weight);
             }
             Place::V1(path) => {
                 let shares = if low { 2 } else { (millis * 1024 / 1000).clamp(2, 262_144) };
-                set(path, "cpu.shares", shares)?;
+                set(path, "cpu.shares", shares);
             }
         }
         if low {
             try_set(place.path(), "cpu.idle", 1);
         }
     }
-    Ok(())
+    problems
 }
 
 /// All services together weigh more than one program beside them.

@@ -53,8 +53,8 @@ pub(crate) fn main(args: &[OsString]) -> ExitCode {
 fn become_script(holder: i32, job: &Path) -> Result<std::convert::Infallible, String> {
     let orders = read_orders()?;
     unistd::setsid().map_err(|error| failed("begin a session", error))?;
-    let confinement = Confinement::of(job);
-    confinement.group.join();
+    let confinement = Confinement::for_shim(job)?;
+    confinement.group.join()?;
     if let Some(view) = &confinement.view {
         view.enter()?;
     }

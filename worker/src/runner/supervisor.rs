@@ -45,6 +45,8 @@ pub(crate) struct Runner {
     confined: bool,
     boot_id: String,
     jobs: BTreeMap<JobRun, Held>,
+    /// Whose missing limits were told: a job that ends again and again tells them once.
+    not_limited: BTreeSet<Job>,
 }
 
 /// A job with a holder.
@@ -78,8 +80,8 @@ impl Runner {
     pub(crate) fn new(layout: Layout, run_as: Option<RunAs>, program: PathBuf) -> Runner {
         let boot_id = process::boot_id();
         let cgroups = Cgroups::default();
-        let (confined, jobs) = (false, BTreeMap::new());
-        Runner { layout, run_as, program, cgroups, confined, boot_id, jobs }
+        let (confined, jobs, not_limited) = (false, BTreeMap::new(), BTreeSet::new());
+        Runner { layout, run_as, program, cgroups, confined, boot_id, jobs, not_limited }
     }
 
     /// The same, with services kept apart as far as this machine can.
@@ -107,7 +109,10 @@ impl Runner {
             return Outcome::Over(Fact::PortTaken { job });
         }
         match self.try_start(launch) {
-            Ok(watch) => Outcome::Watching(watch, None),
+            Ok((watch, problem)) => {
+                let told = problem.filter(|_| self.not_limited.insert(job.job.clone()));
+                Outcome::Watching(watch, told.map(|message| Fact::NotLimited { job, message }))
+            }
             Err(message) => {
                 let folder = self.layout.job(&job);
                 Confinement::of(&folder).group.remove();
@@ -117,22 +122,21 @@ impl Runner {
         }
     }
 
-    fn try_start(&mut self, launch: &Launch) -> Result<Watch, String> {
+    /// With what could not be limited, if anything.
+    fn try_start(&mut self, launch: &Launch) -> Result<(Watch, Option<String>), String> {
         self.forget_runs_before(&launch.job);
         let lock = self.prepare(launch)?;
+        let problem = self.confine(launch)?;
         let holder = spawn::holder(&self.program, &self.layout, launch, self.run_as.as_ref(), lock)
             .map_err(|error| format!("the worker could not start a process: {error}"))?;
         let held = Held { holder: holder.signals, started: None };
         self.jobs.insert(launch.job.clone(), held);
-        Ok(Watch { exit: holder.exit, status: Some(holder.status) })
+        Ok((Watch { exit: holder.exit, status: Some(holder.status) }, problem))
     }
 
     /// The folders that a script needs, and its job's own files.
     fn prepare(&self, launch: &Launch) -> Result<File, String> {
         let user = self.run_as.as_ref();
-        let failed = |path: &Path, error: io::Error| {
-            format!("the worker could not make {}: {error}", path.display())
-        };
         folders::make_for(&launch.home, user).map_err(|error| failed(&launch.home, error))?;
         folders::make_for(&launch.data, user).map_err(|error| failed(&launch.data, error))?;
         folders::make_own(&launch.logs).map_err(|error| failed(&launch.logs, error))?;
@@ -155,20 +159,23 @@ impl Runner {
             let path = folder.join(ENTRY);
             write_entry(&path, entry).map_err(|error| failed(&path, error))?;
         }
-        self.confine(launch, &folder).map_err(|error| failed(&folder, error))?;
         Ok(lock)
     }
 
-    /// Makes its control group. What can't be limited runs all the same.
-    fn confine(&self, launch: &Launch, folder: &Path) -> io::Result<()> {
+    /// Makes its control group. What can't be limited runs all the same; why is given back.
+    fn confine(&self, launch: &Launch) -> Result<Option<String>, String> {
         let (group, problem) = self.cgroups.make(&launch.job, &launch.resources, launch.priority);
-        if let Some(problem) = problem {
-            log::warn!("{}: not limited as it should be: {problem}", launch.job);
-        }
         let view = self
             .confined
             .then(|| View::new(self.layout.root(), &launch.home, &[&launch.folder, &launch.data]));
-        Confinement { group, view }.write(folder)
+        let folder = self.layout.job(&launch.job);
+        let confinement = Confinement { group, view };
+        confinement.write(&folder).map_err(|error| {
+            // Nobody would find it by its file.
+            confinement.group.remove();
+            failed(&folder, error)
+        })?;
+        Ok(problem)
     }
 
     /// [`Effect::Adopt`](tucano_worker_core::Effect::Adopt).
@@ -321,7 +328,8 @@ impl Runner {
 
     /// Removes the files of all runs of an instance's or a build's jobs: with
     /// [`Effect::Remove`](tucano_worker_core::Effect::Remove).
-    pub(crate) fn forget_jobs(&self, is_gone: impl Fn(&Job) -> bool) {
+    pub(crate) fn forget_jobs(&mut self, is_gone: impl Fn(&Job) -> bool) {
+        self.not_limited.retain(|job| !is_gone(job));
         for (found, folder) in self.found_jobs() {
             if is_gone(&found.job) && !self.jobs.contains_key(&found) {
                 let _left_for_the_next_agent = folders::remove(&folder);
@@ -391,6 +399,10 @@ impl Runner {
         }
         newest.into_values().collect()
     }
+}
+
+fn failed(path: &Path, error: io::Error) -> String {
+    format!("the worker could not make {}: {error}", path.display())
 }
 
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {

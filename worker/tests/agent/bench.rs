@@ -133,6 +133,11 @@ impl Worker {
         self.said.lock().unwrap().iter().any(|line| line.contains(text))
     }
 
+    /// In how many lines of their logs the agents said something.
+    pub(crate) fn count_said(&self, text: &str) -> usize {
+        self.said.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
     /// SIGKILL to the agent.
     pub(crate) fn kill_agent(&mut self) {
         let mut agent = self.agent.take().unwrap().child;
@@ -256,6 +261,15 @@ impl Worker {
         let jobs = self.data().join("state/jobs");
         let names = self.names("state/jobs");
         jobs.join(names.iter().find(|name| name.starts_with("runtime.")).unwrap())
+    }
+
+    /// The folders of the instance's control group.
+    pub(crate) fn groups(&self) -> Vec<PathBuf> {
+        let text = fs::read(self.job().join("confinement.json")).unwrap();
+        let all: Value = serde_json::from_slice(&text).unwrap();
+        let places = all["group"].as_object().unwrap().values();
+        let paths = places.filter_map(|place| place.as_object()?.values().next()?.as_str());
+        paths.map(PathBuf::from).collect()
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {

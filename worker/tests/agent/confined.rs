@@ -2,7 +2,6 @@
 //! enforce it, with what is promised there.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -16,18 +15,9 @@ fn can(worker: &Worker, what: &str) -> bool {
     !worker.said(&format!("{what} none"))
 }
 
-/// The folders of the instance's control group.
-fn groups(worker: &Worker) -> Vec<PathBuf> {
-    let text = fs::read(worker.job().join("confinement.json")).unwrap();
-    let all: Value = serde_json::from_slice(&text).unwrap();
-    let places = all["group"].as_object().unwrap().values();
-    let paths = places.filter_map(|place| place.as_object()?.values().next()?.as_str());
-    paths.map(PathBuf::from).collect()
-}
-
 /// Stops it: nothing may be left, of processes and of groups.
 fn stop_and_look(worker: &mut Worker, scripts: &Value) {
-    let groups = groups(worker);
+    let groups = worker.groups();
     worker.push("stop", scripts);
     worker.wait_for("stopped", |report| report["state"] == "stopped");
     assert!(worker.processes().is_empty());
@@ -145,7 +135,7 @@ fn groups_that_nobody_knows_are_ended_at_the_start() {
     let scripts = json!({"runtime-script": "sleep 1000"});
     worker.push_limited(&json!({}), &scripts);
     worker.wait_for("running", |report| report["state"] == "running");
-    let group = groups(&worker).pop().unwrap();
+    let group = worker.groups().pop().unwrap();
     worker.kill_agent();
     let stray = group.with_file_name("runtime.0000000000009.1");
     fs::create_dir(&stray).unwrap();

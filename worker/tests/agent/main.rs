@@ -6,6 +6,7 @@
 mod adoption;
 mod bench;
 mod confined;
+mod damaged_groups;
 mod ends;
 mod health;
 mod shortage;

@@ -31,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) variables: Vec<String>,
     pub(crate) low_priority: bool,
     pub(crate) folder_exists: bool,
+    /// What the agent wrote of how it is kept apart; none: nothing.
+    pub(crate) confinement: Option<&'static str>,
 }
 
 impl Job {
@@ -43,6 +45,7 @@ impl Job {
             variables: vec!["PATH=/usr/local/bin:/usr/bin:/bin".to_owned()],
             low_priority: false,
             folder_exists: true,
+            confinement: Some("{}"),
         }
     }
 
@@ -62,6 +65,9 @@ impl Job {
         }
         for record in ["running.json", "exit.json"] {
             fs::write(root.join("job").join(record), [b' '; 512]).unwrap();
+        }
+        if let Some(confinement) = self.confinement {
+            fs::write(root.join("job/confinement.json"), confinement).unwrap();
         }
         let (status, status_end) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let lock = root.join("job/holder.log");

@@ -59,6 +59,25 @@ fn what_cannot_be_started_says_why() {
 }
 
 #[test]
+fn a_script_that_could_not_be_kept_apart_never_runs() {
+    let nowhere = r#"{"group":{"pids":{"v1":"/no/such/group"}}}"#;
+    for (confinement, word) in [
+        (Some(nowhere), "could not enter the control group /no/such/group: No such file"),
+        (Some("{"), "confinement.json"),
+        (None, "confinement.json"),
+    ] {
+        let mut job = Job::new("echo it ran");
+        job.confinement = confinement;
+        let mut held = job.start();
+        let status = held.status();
+        let message = status["not_started"].as_str().unwrap();
+        assert!(message.contains(word), "{message}");
+        assert_eq!(how(held.end()), status);
+        assert!(!held.log().contains("it ran"));
+    }
+}
+
+#[test]
 fn an_end_takes_all_with_it_also_what_forked_twice_and_began_a_session() {
     let script = "
         (setsid sh -c 'setsid sleep 1000 & sleep 1001' &)

@@ -25,6 +25,9 @@ impl Supervisor {
                 self.pending.push(Effect::Note(Note::Failed { job, message: message.clone() }));
                 self.build_fact(&build, attempt, BuildFact::SourceFailed(message));
             }
+            Fact::NotLimited { job, message } => {
+                self.pending.push(Effect::Note(Note::NotLimited { job, message }));
+            }
             Fact::Probed { id, run, result } => {
                 let fact = InstanceFact::Probed(result);
                 // Its process ended while the check was under way: nothing to tell.
@@ -77,6 +80,7 @@ impl Supervisor {
             }
             Fact::SourceReady { .. }
             | Fact::SourceFailed { .. }
+            | Fact::NotLimited { .. }
             | Fact::Probed { .. }
             | Fact::Removed { .. }
             | Fact::RemoveFailed { .. }

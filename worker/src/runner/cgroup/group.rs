@@ -18,6 +18,8 @@ use crate::runner::process;
 const ROUND: Duration = Duration::from_millis(5);
 /// So many looks: two seconds, for a bomb whose thousands of processes have to go.
 const ROUNDS: u32 = 400;
+/// A group's file with the processes in it; one is moved by its number, written to it.
+pub(super) const MEMBERS: &str = "cgroup.procs";
 /// "No limit" of version 1 is a number; everything from here on means it.
 const UNLIMITED: u64 = 1 << 60;
 
@@ -63,12 +65,20 @@ impl Group {
         all.into_iter().filter_map(|place| Some(place.as_ref()?.path())).collect()
     }
 
-    /// Puts the calling process into it, with all that it will start.
-    pub(crate) fn join(&self) {
+    /// Puts the calling process into it, with all that it will start. Where this worker can't have
+    /// groups there is none to enter; one that was made has to be entered, or its limits, and the
+    /// end of all that is in it, would be words.
+    pub(crate) fn join(&self) -> Result<(), String> {
         for folder in self.folders() {
-            // Limits that can't be had keep no service from running.
-            let _best_effort = fs::write(folder.join("cgroup.procs"), "0");
+            fs::write(folder.join(MEMBERS), "0").map_err(|error| {
+                format!(
+                    "could not enter the control group {}: {error}; start the worker's agent \
+                     again, which finds out anew what groups it may use",
+                    folder.display()
+                )
+            })?;
         }
+        Ok(())
     }
 
     /// SIGKILL to everything in it. What forks at this moment may need another call.
@@ -152,7 +162,7 @@ impl Group {
 
 /// The processes of a group and of the groups below it, as a service might have made some.
 fn members(folder: &Path) -> Vec<u32> {
-    let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let text = fs::read_to_string(folder.join(MEMBERS)).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
@@ -193,5 +203,14 @@ mod tests {
         assert_eq!(group.folders().len(), 2, "a folder counts once");
         assert_eq!(serde_json::from_str::<Group>("{}").unwrap(), Group::default());
         assert!(Group::default().end(), "nothing is nothing to end");
+    }
+
+    #[test]
+    fn a_group_that_can_not_be_entered_is_an_error_that_names_it() {
+        assert_eq!(Group::default().join(), Ok(()), "no group, nothing to enter");
+        let gone = PathBuf::from("/no/such/group");
+        let group = Group { kill: Some(Place::V2(gone)), ..Group::default() };
+        let error = group.join().unwrap_err();
+        assert!(error.contains("control group /no/such/group: No such file"), "{error}");
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Place;
+use super::trial::Trial;
 
 /// What a group is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Controller {
             Controller::Memory => "memory.max",
             Controller::Cpu => "cpu.weight",
             Controller::Pids => "pids.max",
-            Controller::Kill => "cgroup.procs",
+            Controller::Kill => "cgroup.kill",
         }
     }
 
@@ -91,10 +92,15 @@ impl System {
     }
 
     /// Where this worker's group can be made for this; it is there afterwards.
-    pub(super) fn place(&self, controller: Controller, name: &str) -> Option<Place> {
+    pub(super) fn place(
+        &self,
+        controller: Controller,
+        name: &str,
+        trial: &mut Trial,
+    ) -> Option<Place> {
         let v2 = self.candidates_v2().into_iter().map(|base| Place::V2(base.join(name)));
         let v1 = self.candidates_v1(controller).into_iter().map(|base| Place::V1(base.join(name)));
-        v2.chain(v1).find(|place| offers(place, controller))
+        v2.chain(v1).find(|place| offers(place, controller, trial))
     }
 
     fn candidates_v2(&self) -> Vec<PathBuf> {
@@ -150,20 +156,14 @@ fn below(mount: &Path, root: &str, own: &str) -> PathBuf {
 }
 
 /// Tries it out: makes the worker's group, and looks what groups in it would have.
-fn offers(top: &Place, controller: Controller) -> bool {
+fn offers(top: &Place, controller: Controller, trial: &mut Trial) -> bool {
     if make_top(top).is_err() {
         return false;
     }
-    match (top, controller.name()) {
-        (Place::V2(path), Some(_)) => {
-            let probe = path.join("probe");
-            let made = make(&probe).is_ok();
-            let offered = made && probe.join(controller.file()).exists();
-            let _none_was_made = fs::remove_dir(&probe);
-            offered
-        }
-        (Place::V2(path), None) => path.join("cgroup.kill").exists(),
-        (Place::V1(_), _) => true,
+    let Some(probe) = trial.enters(top.path()) else { return false };
+    match top {
+        Place::V2(_) => probe.join(controller.file()).exists(),
+        Place::V1(_) => true,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Names of groups, and what is said where they are missing; what they do is for the agent's tests.
 
+use std::path::PathBuf;
+
 use super::*;
 
 #[test]
