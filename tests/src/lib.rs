@@ -11,9 +11,11 @@ mod netlab;
 mod puppet;
 mod raw;
 pub mod specs;
+mod traffic;
 
 pub use disk::{Fault, Faults, SmallDisk};
 pub use lab::{Lab, MINUTE, SOON};
-pub use netlab::{NetLab, Network};
+pub use netlab::{Forgets, Lost, NetLab};
 pub use puppet::Puppet;
 pub use raw::{Raw, raw};
+pub use traffic::Traffic;

@@ -24,6 +24,25 @@ pub fn python(name: &str, concurrency: u32) -> Value {
     }))
 }
 
+/// Python's file server over kept connections, and nothing of Python's slow start of a listener
+/// (it looks its own name up). It greets with `hello from NAME`.
+pub fn python_kept(name: &str, concurrency: u32) -> Value {
+    let mut spec = python(name, concurrency);
+    spec["network"]["health_check"] = json!({ "path": "/", "interval": "500ms" });
+    spec["scripts"]["runtime-script"] = json!(PYTHON_KEPT);
+    spec
+}
+
+/// Its start; other scripts may have something before it.
+pub const PYTHON_KEPT: &str = "exec python3 -c \"
+import http.server as h, socketserver as s
+class H(h.SimpleHTTPRequestHandler):
+    protocol_version, disable_nagle_algorithm = 'HTTP/1.1', True
+    log_message = lambda *_: None
+class S(s.ThreadingTCPServer):
+    allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
+S(('$HOST', $PORT), H).serve_forever()\"";
+
 /// A node script that answers at once with what it is.
 pub fn node(name: &str, concurrency: u32) -> Value {
     let script = "require('http').createServer((request, answer) => answer.end(
