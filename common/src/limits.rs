@@ -408,6 +408,12 @@ pub const NEWS_QUEUED_MAX: usize = 256;
 /// Reports of all loops of the balancer on their way to the deployer; a loop keeps what does not
 /// fit for its next turn.
 pub const LOOP_REPORTS_QUEUED_MAX: usize = 1024;
+/// Methods and statuses that are told apart of one revision's answers; what goes beyond is counted as
+/// one more kind.
+pub const ANSWER_KINDS_MAX: usize = 32;
+/// Revisions without an instance whose answers are still shown: the one that was just replaced, and
+/// what a deploy and its revert leave.
+pub const REVISIONS_COUNTED_OLD_MAX: usize = 3;
 /// Lines of one loop that wait for the access log's writer, twice (those of a turn too): over two
 /// thousand usual ones, far more than come within [`ACCESS_LOG_PAUSE`]. What does not fit is
 /// dropped and counted.

@@ -46,11 +46,11 @@ impl Lb {
     }
 
     fn count(&mut self, flow: &Flow) {
+        let revision = self.revision_of(flow);
+        let took = self.now.since(flow.times.begun);
         let counters = self.counters(flow.service);
         counters.end(flow.end_cause());
         if flow.status != 0 {
-            let revision = self.revision_of(flow);
-            let took = self.now.since(flow.times.begun);
             counters.answer(revision, flow.method, flow.status, took);
         }
     }

@@ -65,13 +65,21 @@ impl Lb {
                 self.counters.resize_with(place + 1, || None);
                 self.held.resize_with(place + 1, || HoldQueue::new(HELD_REQUESTS_MAX));
             }
-            if let Some(slot) = self.counters.get_mut(place) {
-                *slot = Some(self.stats.service(route.name.as_str()));
+            let Some(slot) = self.counters.get_mut(place) else { continue };
+            let shown = self.stats.service(route.name.as_str(), table.version);
+            match slot {
+                Some(tally) => tally.go_on_in(shown),
+                None => *slot = Some(shown),
+            }
+            if let Some(tally) = slot {
+                let listed = route.endpoints.iter().map(|endpoint| endpoint.revision);
+                tally.list(table.version, listed.chain([route.revision]));
             }
         }
         let fleet = &self.fleet;
-        self.stats
-            .keep(|name| ServiceName::new(name).is_ok_and(|name| fleet.place_of(&name).is_some()));
+        self.stats.keep(table.version, |name| {
+            ServiceName::new(name).is_ok_and(|name| fleet.place_of(&name).is_some())
+        });
         for (port, listener) in std::mem::take(&mut self.early_listeners) {
             self.listen(port, listener);
         }

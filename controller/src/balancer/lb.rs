@@ -32,7 +32,7 @@ use super::pools::Pools;
 use super::report::Reports;
 use super::slab::{Key, Slab};
 use super::socket::Socket;
-use super::stats::{LoopStats, ServiceStats};
+use super::stats::{LoopStats, Tally};
 use super::wheel::Wheel;
 use super::{Config, WAKER};
 use crate::msgs::ToLoop;
@@ -67,9 +67,9 @@ pub(super) struct Lb {
     /// Services of which more who wait go on in a moment.
     pub(super) releasing: Vec<ServiceIx>,
     /// Counters, by the service's place.
-    pub(super) counters: Vec<Option<Arc<ServiceStats>>>,
+    pub(super) counters: Vec<Option<Tally>>,
     /// The counters of requests for no service.
-    pub(super) nobody: Arc<ServiceStats>,
+    pub(super) nobody: Tally,
     pub(super) stats: Arc<LoopStats>,
     pub(super) buffers: Buffers,
     pub(super) scratch: Vec<u8>,
@@ -267,9 +267,9 @@ impl Lb {
     }
 
     /// The counters of a service.
-    pub(super) fn counters(&self, service: ServiceIx) -> &ServiceStats {
-        let known = self.counters.get(service.0 as usize).and_then(Option::as_ref);
-        known.unwrap_or(&self.nobody)
+    pub(super) fn counters(&mut self, service: ServiceIx) -> &mut Tally {
+        let known = self.counters.get_mut(service.0 as usize).and_then(Option::as_mut);
+        known.unwrap_or(&mut self.nobody)
     }
 }
 

@@ -205,10 +205,9 @@ impl Loop {
 
 /// Makes the loops.
 pub(crate) fn loops(config: &Config, report: &Report) -> io::Result<Loops> {
-    let stats: Vec<Arc<LoopStats>> = (0..config.loops).map(|_| Arc::default()).collect();
-    let mut made =
-        Loops { senders: Vec::new(), loops: Vec::new(), stats: Stats::new(stats.clone()) };
-    for (number, stats) in (0u16..).zip(stats) {
+    let stats = Stats::new(config.loops.into());
+    let mut made = Loops { senders: Vec::new(), loops: Vec::new(), stats: stats.clone() };
+    for (number, stats) in (0u16..).zip(stats.loops().iter().cloned()) {
         let config = Arc::new(Config { lb: number, ..config.clone() });
         let (sender, lb) = new_loop(config, Arc::clone(report), stats)?;
         made.senders.push(sender);
@@ -246,7 +245,7 @@ fn new_loop(
         held: Vec::new(),
         releasing: Vec::new(),
         counters: Vec::new(),
-        nobody: stats.service(""),
+        nobody: stats.service("", 0),
         stats,
         buffers: buffers::Buffers::new(),
         scratch: Vec::new(),

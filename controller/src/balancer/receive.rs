@@ -134,7 +134,7 @@ impl Lb {
     }
 
     /// Enters a request into the ledger that was refused before it had a service.
-    pub(super) fn count_refusal(&self, refusal: Refusal, method: Method) {
+    pub(super) fn count_refusal(&mut self, refusal: Refusal, method: Method) {
         self.nobody.accepted.inc();
         self.nobody.answer(0, method, refusal.status(), Duration::ZERO);
         self.nobody.end(refusal.cause());

@@ -9,6 +9,7 @@ mod access_log;
 mod away;
 mod balancer;
 mod client;
+mod counted;
 mod crashes;
 mod delete;
 mod deploy;
