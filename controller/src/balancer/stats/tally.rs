@@ -1,7 +1,8 @@
 //! One service's counters, as one loop writes them.
 //!
-//! Counting takes no lock and looks at no other loop's counters; the revision of a request is one of
-//! the two or three that its service has at a time. Held by the loop for each service of its table.
+//! Counting takes no lock and looks at no other loop's counters; the revision of a request is one
+//! of the two or three that its service has at a time. Held by the loop for each service of its
+//! table.
 
 use std::ops::Deref;
 use std::sync::Arc;

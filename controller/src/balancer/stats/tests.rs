@@ -124,9 +124,9 @@ fn hundreds_of_revisions_are_counted_rightly_in_bounded_room() {
                     assert!(after.is_none_or(|(_, after)| after >= count), "{revision} fell");
                 }
                 for (revision, count) in &now {
-                    let labels = "method=\"GET\",code=\"200\"}";
                     let sample = format!(
-                        "tucano_http_requests_total{{service=\"web\",revision=\"{revision}\",{labels}"
+                        "tucano_http_requests_total{{service=\"web\",revision=\"{revision}\",\
+                         method=\"GET\",code=\"200\"}}"
                     );
                     assert_eq!(value(&text, &sample), Some(*count));
                 }
