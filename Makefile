@@ -20,7 +20,7 @@ TMPFILESDIR := /etc/tmpfiles.d
 endif
 
 BINS    := tucano-controller tucano-worker tucano
-UNITS   := tucano-controller.service tucano-worker.service tucano.slice
+UNITS   := tucano-controller.service tucano-controller.socket tucano-worker.service tucano.slice
 RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')

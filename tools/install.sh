@@ -64,7 +64,7 @@ do_install() {
     for name in tucano-controller tucano-worker tucano; do
         place 0755 "$built/$name" "$bin/$name"
     done
-    for unit in systemd/*.service systemd/*.slice; do
+    for unit in systemd/*.service systemd/*.socket systemd/*.slice; do
         place_unit "$unit"
     done
     place 0644 systemd/sysusers.d/tucano.conf "$sysusers/tucano.conf"
@@ -89,6 +89,8 @@ do_install() {
 
 installed. Next:
   the controller, on one machine:   systemctl enable --now tucano-controller
+  restarts of it that refuse nobody (once the addresses are settled; see operations.md):
+                                    tucano-controller.socket
   a worker, on every machine:       edit /etc/tucano/worker.env
                                     systemctl enable --now tucano-worker
   is it up?                         tucano status
@@ -101,12 +103,13 @@ do_uninstall() {
         exit 1
     fi
     if [ -z "$dest" ] && have_systemd; then
-        systemctl disable --now tucano-worker tucano-controller 2>/dev/null || true
+        systemctl disable --now tucano-controller.socket tucano-worker tucano-controller \
+            2>/dev/null || true
     fi
     for name in tucano-controller tucano-worker tucano; do
         rm -f "$dest$bin/$name"
     done
-    for unit in systemd/*.service systemd/*.slice; do
+    for unit in systemd/*.service systemd/*.socket systemd/*.slice; do
         rm -f "$dest$units/$(basename "$unit")"
     done
     rm -f "$dest$sysusers/tucano.conf" "$dest$tmpfiles/tucano.conf"

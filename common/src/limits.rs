@@ -44,8 +44,7 @@ pub const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 pub const LOG_TAIL_LINES_DEFAULT: usize = 100;
 /// `?tail=` at most: more than all rotated files of an instance hold.
 pub const LOG_TAIL_LINES_MAX: usize = 1_000_000;
-/// Instances whose output is merged into one answer, the newest first; each is a connection to an
-/// agent.
+/// Instances whose output is merged into one answer, the newest first; each is a connection.
 pub const LOG_SOURCES_MAX: usize = 64;
 /// What is held back of one instance's output while the others' lines of the same time are waited
 /// for.
@@ -136,8 +135,7 @@ pub const HELD_RELEASE_PAUSE: Duration = Duration::from_millis(5);
 pub const TRIES_MAX: u32 = 3;
 /// A request whose body is longer is sent once (contract).
 pub const REPEATABLE_BODY_BYTES_MAX: usize = 64 * 1024;
-/// A buffer of a loop of the balancer: a whole request that may be sent again, and what bodies
-/// stream through.
+/// A buffer of a balancer's loop: a request that may be sent again, what bodies stream through.
 pub const BODY_BUFFER_BYTES: usize = HEAD_BYTES_MAX + REPEATABLE_BODY_BYTES_MAX;
 /// A chunk of the balancer's own making: with the longest head before it, it fits what may wait for
 /// a slow receiver.
@@ -340,8 +338,7 @@ pub const SKIP_BYTES_MAX: u64 = 64 * 1024;
 pub const BODY_RESERVE_BYTES_MAX: usize = 64 * 1024;
 /// What waits to be written is put together into pieces up to this; larger bodies are not copied.
 pub const WRITE_PIECE_BYTES_MAX: usize = 16 * 1024;
-/// One read of a loop; a head fits with room, and a loop needs only one or two such buffers at a
-/// time.
+/// One read of a loop; a head fits with room, and a loop needs one or two such buffers at a time.
 pub const READ_BUFFER_BYTES: usize = 32 * 1024;
 /// Read buffers a loop keeps for the next reads; more go back to the allocator.
 pub const READ_BUFFERS_KEPT: usize = 2;
@@ -396,11 +393,14 @@ pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
 pub const BALANCER_THREADS_MAX: usize = 256;
 /// No heartbeat for so long: the worker is used last (contract's default).
 pub const WORKER_SUSPECT: Duration = Duration::from_secs(3);
-/// No heartbeat for so long: the worker is dead and its instances are replaced (contract's
-/// default).
+/// No heartbeat for so long: the worker is dead, its instances are replaced (contract's default).
 pub const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// On SIGTERM requests in flight are finished at most so long (contract).
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// On SIGTERM who is connected may still ask for so long: a request may be on its way.
+pub const STOP_LINGER: Duration = Duration::from_millis(500);
+/// Listening sockets that systemd may hand over; one loop may get them all in its inbox.
+pub const GIVEN_SOCKETS_MAX: usize = LOOP_MESSAGES_QUEUED_MAX / 2;
 /// Questions and commands on their way to the deployer: each connection of the API has one at most,
 /// and cancels its own.
 pub const ASKS_QUEUED_MAX: usize = 2048;

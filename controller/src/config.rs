@@ -187,11 +187,17 @@ impl Config {
         Ok(Some(Tokens { admin: read_token(ADMIN, admin)?, join: read_token(JOIN, join)? }))
     }
 
+    /// The API is never open without secrets, whoever opened its socket.
+    pub(crate) fn guard_api(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        if self.token_files.is_none() && !address.ip().is_loopback() {
+            return Err(ConfigError::OpenApi(address));
+        }
+        Ok(())
+    }
+
     /// What the flags mean together.
     fn judged(self) -> Result<Wanted, ConfigError> {
-        if self.token_files.is_none() && !self.api_listen.ip().is_loopback() {
-            return Err(ConfigError::OpenApi(self.api_listen));
-        }
+        self.guard_api(self.api_listen)?;
         let (suspect, timeout) = (self.worker_suspect, self.worker_timeout);
         if suspect >= timeout {
             return Err(ConfigError::Leases { suspect, timeout });

@@ -6,6 +6,7 @@ mod balancer;
 mod config;
 mod deployer;
 mod discovery;
+mod given;
 mod http;
 mod keeper;
 mod msgs;
@@ -29,6 +30,7 @@ use tucano_net::threads::{self, Stack};
 use balancer::AccessLog;
 use config::{Config, Wanted};
 use discovery::DataDir;
+use wiring::Sockets;
 
 /// A flag is wrong.
 const USAGE: u8 = 2;
@@ -47,6 +49,11 @@ fn main() -> ExitCode {
         }
         Err(error) => return refuse(USAGE, &error),
     };
+    // Before any thread is there, and before anything else is opened.
+    let given = match given::take() {
+        Ok(given) => given,
+        Err(error) => return refuse(USAGE, &error),
+    };
     logger::init(config.log_level, config.log_format);
     threads::end_process_on_panic();
     let tokens = match config.read_tokens() {
@@ -56,13 +63,22 @@ fn main() -> ExitCode {
     if let Some(file) = &config.restore {
         return restore(&config, file);
     }
+    let sockets = match Sockets::sort(given, config.api_listen) {
+        Ok(sockets) => sockets,
+        Err(error) => return refuse(USAGE, &error),
+    };
+    if let Some(address) = sockets.api_address()
+        && let Err(error) = config.guard_api(address)
+    {
+        return refuse(USAGE, &error);
+    }
     // Before any thread is there: they inherit the mask, and only this one waits for signals.
     let signals = match Signals::block(&SIGNALS) {
         Ok(signals) => signals,
         Err(error) => return refuse(UNUSABLE, &error),
     };
     drop(signals);
-    match wiring::start(&config, tokens) {
+    match wiring::start(&config, tokens, sockets) {
         Ok(running) => wait_for_the_end(running),
         Err(error) => refuse(UNUSABLE, &Chain(&error)),
     }

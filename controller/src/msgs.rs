@@ -31,7 +31,7 @@ use tucano_controller_core::balancer::table::RoutingTable;
 use tucano_controller_core::deployer::{Command, Fact, Introduction, WorkerPlan};
 
 pub(crate) use answers::{Answer, Discovered, Document, EventsPage, Gauges, LogTarget, Reply};
-pub(crate) use loops::{FromLoop, ToLoop};
+pub(crate) use loops::{FromLoop, Keeper, ToLoop};
 
 /// One question's number, drawn by the one who asks; it comes back with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -20,6 +20,7 @@
 mod data_plane;
 mod error;
 mod running;
+mod sockets;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -35,15 +36,15 @@ use tucano_common::wire::views::ServiceRequests;
 use tucano_controller_core::deployer as core;
 use tucano_controller_core::worker_mgr::LeaseConfig;
 use tucano_net::clock::Clock;
-use tucano_net::listener;
 use tucano_net::{HttpConfig, HttpLoop, SendError};
 
 pub(crate) use error::StartError;
 pub(crate) use running::Running;
+pub(crate) use sockets::Sockets;
 
 use crate::balancer::{Cause, Stats};
 use crate::config::{Config, Tokens};
-use crate::deployer::{CountRequests, Inbox, Shell};
+use crate::deployer::{CountRequests, Inbox, Ports, Shell};
 use crate::discovery::{DataDir, Snapshots, Store, Stored};
 use crate::http::{Api, Disk, DiskJob, ToApi, TransferId, WriteMetrics};
 use crate::keeper::{Counts, Keeper};
@@ -54,6 +55,7 @@ use crate::{deployer, http, keeper, worker_mgr};
 use data_plane::OpenedLog;
 use error::system;
 use running::{Crew, ended};
+use sockets::Balancer;
 
 /// What is opened before any thread starts: whatever can be refused is refused here.
 struct Opened {
@@ -61,22 +63,20 @@ struct Opened {
     store: (Store, Stored),
     snapshots: Snapshots,
     api: TcpListener,
-    /// One a loop.
-    balancer: Vec<TcpListener>,
-    balancer_address: SocketAddr,
+    balancer: Balancer,
 }
 
-fn open(config: &Config) -> Result<Opened, StartError> {
+fn open(config: &Config, mut sockets: Sockets) -> Result<Opened, StartError> {
+    raise_descriptor_limit();
     let dir = DataDir::open(&config.data_dir)?;
     let store = Store::open(&dir)?;
     let snapshots = Snapshots::new(&dir);
     let refused = |flag| move |source| StartError::Listen { flag, source };
-    let api = listener::listen_on(config.api_listen).map_err(refused("--api-listen"))?;
-    let balancer = listener::listen_shared(config.balancer_listen, config.balancer_threads)
+    let api = sockets.take_api(config.api_listen).map_err(refused("--api-listen"))?;
+    let balancer = sockets
+        .into_balancer(config.balancer_listen, config.balancer_threads)
         .map_err(refused("--balancer-listen"))?;
-    let own = balancer.first().map_or(Ok(config.balancer_listen), TcpListener::local_addr);
-    let balancer_address = own.map_err(system("read the balancer's address"))?;
-    Ok(Opened { dir, store, snapshots, api, balancer, balancer_address })
+    Ok(Opened { dir, store, snapshots, api, balancer })
 }
 
 /// Both ends of every queue, and the ways into the loops.
@@ -92,10 +92,13 @@ struct Plumbing {
     loops: Vec<LoopSender>,
 }
 
-/// Opens everything, then starts every thread.
-pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, StartError> {
-    raise_descriptor_limit();
-    let Opened { dir, store, snapshots, api, balancer, balancer_address } = open(config)?;
+/// Opens everything but what was handed over, then starts every thread.
+pub(crate) fn start(
+    config: &Config,
+    tokens: Option<Tokens>,
+    sockets: Sockets,
+) -> Result<Running, StartError> {
+    let Opened { dir, store, snapshots, api, balancer } = open(config, sockets)?;
     let now = Clock::now();
     let making = "make an event loop";
     let (mut api_loop, to_api) = HttpLoop::new(HttpConfig::default()).map_err(system(making))?;
@@ -115,12 +118,13 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         to_manager,
         loops: Vec::new(),
     };
-    let (loops, log) = data_plane::make(config, api_address, balancer, &pipes.reports.0)?;
+    let (loops, log) = data_plane::make(config, api_address, balancer.loops, &pipes.reports.0)?;
     pipes.loops = loops.senders;
 
     let requests = count_requests(loops.stats.clone());
-    let addresses = (api_address, balancer_address);
-    let shell = make_shell(config, store, (addresses, requests), &pipes, now)?;
+    let addresses = (api_address, balancer.main);
+    let ports = Ports::new(balancer.main, balancer.kept, pipes.loops.len());
+    let shell = make_shell(config, store, (api_address, ports, requests), &pipes, now)?;
     let mut manager = make_manager(config, &shell, addresses, tokens.as_ref(), &pipes, now);
     let crew = Crew::default();
     let keeper = make_keeper(config, snapshots, &pipes, &crew);
@@ -141,14 +145,12 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
     let keeper = crew.start("keeper", move || keeper.run())?;
     let artifact = crew.start("artifact", move || disk.run(&jobs, &done))?;
     let api = crew.start("api", move || ended("api", api_loop.run(&mut api)))?;
-    let mut loops_running = Vec::new();
-    for (number, (way, each)) in pipes.loops.into_iter().zip(loops.loops).enumerate() {
-        loops_running.push((way, crew.start(&format!("lb-{number}"), move || each.run())?));
-    }
+    let loops = data_plane::run(&crew, pipes.loops, loops.loops)?;
     log::info!(
-        "tucano-controller {}: API on http://{api_address}, balancer on http://{balancer_address}, \
+        "tucano-controller {}: API on http://{api_address}, balancer on http://{}, \
          data in {}",
         env!("CARGO_PKG_VERSION"),
+        addresses.1,
         dir.path().display()
     );
     Ok(Running {
@@ -156,7 +158,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
         crew,
         to_api: pipes.to_api,
         to_manager: pipes.to_manager,
-        loops: loops_running,
+        loops,
         stop_deployer: pipes.stop.0,
         queues: (pipes.asks.0, pipes.news.0, pipes.reports.0),
         api,
@@ -171,7 +173,7 @@ pub(crate) fn start(config: &Config, tokens: Option<Tokens>) -> Result<Running, 
 fn make_shell(
     config: &Config,
     store: (Store, Stored),
-    ((api_address, balancer), requests): ((SocketAddr, SocketAddr), CountRequests),
+    (api_address, ports, requests): (SocketAddr, Ports, CountRequests),
     pipes: &Plumbing,
     now: Now,
 ) -> Result<Shell, StartError> {
@@ -190,7 +192,7 @@ fn make_shell(
         loops: into_loops(&pipes.loops),
         requests,
     };
-    Shell::new(store, core_config, balancer, links, now).map_err(StartError::Load)
+    Shell::new(store, core_config, ports, links, now).map_err(StartError::Load)
 }
 
 /// What the loops count, as services and deployments show it.

@@ -12,9 +12,9 @@ use tucano_controller_core::balancer::table::RoutingTable;
 use tucano_controller_core::balancer::{Note, ServiceIx};
 
 use super::connections::{Client, Phase};
-use super::lb::Lb;
+use super::lb::{Lb, Stopping};
 use super::slab::Key;
-use crate::msgs::{FromLoop, ToLoop};
+use crate::msgs::{FromLoop, Keeper, ToLoop};
 
 impl Lb {
     /// Takes what came.
@@ -24,13 +24,14 @@ impl Lb {
             match message {
                 ToLoop::Table(table) => self.adopt(&table),
                 ToLoop::Weights(weights) => self.fleet.weigh(&weights),
-                ToLoop::Listen { port, listener } => self.listen(port, listener),
+                ToLoop::Listen { port, listener, keeper } => self.listen(port, listener, keeper),
                 ToLoop::Close { port } => {
-                    self.early_listeners.retain(|(early, _)| *early != port);
-                    self.listeners.remove(port);
+                    self.early_listeners.retain(|(early, _, _)| *early != port);
+                    self.listeners.remove(self.poll.registry(), port);
                 }
                 ToLoop::Stop { deadline } => {
-                    self.stopping = Some(deadline);
+                    let linger = deadline.min(self.now + self.config.timeouts.linger);
+                    self.stopping = Some(Stopping { linger, deadline });
                     self.stop_accepting();
                 }
             }
@@ -40,15 +41,15 @@ impl Lb {
 
     /// Accepts on one more socket, but nobody before there is a table: without one every request
     /// would be refused that the next moment's table has a service for.
-    fn listen(&mut self, port: u16, listener: TcpListener) {
+    fn listen(&mut self, port: u16, listener: TcpListener, keeper: Keeper) {
         if !self.has_table {
-            self.early_listeners.push((port, listener));
+            self.early_listeners.push((port, listener, keeper));
             return;
         }
-        if self.listeners.has_port(port) || self.stopping.is_some() {
+        if self.stopping.is_some() {
             return;
         }
-        if let Err(error) = self.listeners.add(self.poll.registry(), port, listener) {
+        if let Err(error) = self.listeners.add(self.poll.registry(), port, listener, keeper) {
             log::error!("the balancer cannot accept on port {port}: {error}");
         }
     }
@@ -80,8 +81,8 @@ impl Lb {
         self.stats.keep(table.version, |name| {
             ServiceName::new(name).is_ok_and(|name| fleet.place_of(&name).is_some())
         });
-        for (port, listener) in std::mem::take(&mut self.early_listeners) {
-            self.listen(port, listener);
+        for (port, listener, keeper) in std::mem::take(&mut self.early_listeners) {
+            self.listen(port, listener, keeper);
         }
     }
 
@@ -130,12 +131,14 @@ impl Lb {
         self.counters(service).ejected.set(ejected);
     }
 
-    /// Takes those who wait in the listen queues already, and nobody after them.
+    /// Takes those who wait in the listen queues already, and nobody after them. Queues that
+    /// outlive the loop are left to the next one.
     fn stop_accepting(&mut self) {
+        self.listeners.leave(self.poll.registry(), Keeper::Systemd);
         while self.listeners.has_waiting() && self.clients.len() < self.config.clients_max {
             self.accept();
         }
-        self.listeners.remove_all();
+        self.listeners.leave(self.poll.registry(), Keeper::Us);
         let idle = |client: &Client| matches!(client.phase, Phase::Head(_));
         let idle: Vec<Key<Client>> =
             self.clients.iter().filter(|(_, client)| idle(client)).map(|(key, _)| key).collect();
@@ -144,7 +147,8 @@ impl Lb {
 
     /// Whether the loop has nothing more to do, or no more time.
     pub(super) fn has_stopped(&self) -> bool {
-        self.stopping.is_some_and(|deadline| self.clients.len() == 0 || self.now >= deadline)
+        let is_over = |end: Stopping| self.clients.len() == 0 || self.now >= end.deadline;
+        self.stopping.is_some_and(is_over)
     }
 
     /// Tells that the loop has ended. The process may be waiting for this: it is tried until it is

@@ -35,12 +35,21 @@ use super::socket::Socket;
 use super::stats::{LoopStats, Tally};
 use super::wheel::Wheel;
 use super::{Config, WAKER};
-use crate::msgs::ToLoop;
+use crate::msgs::{Keeper, ToLoop};
 
 /// What a token's two highest bits say of it.
 const KIND_SHIFT: u32 = 62;
 const KIND_CLIENT: u64 = 1;
 const KIND_UPSTREAM: u64 = 2;
+
+/// How a loop ends: once nobody is connected any more, or at the deadline.
+#[derive(Clone, Copy)]
+pub(super) struct Stopping {
+    /// Until then who is connected may bring one more request: it may be on its way.
+    pub(super) linger: Mono,
+    /// What is not finished by then is cut.
+    pub(super) deadline: Mono,
+}
 
 /// One loop.
 pub(super) struct Lb {
@@ -50,7 +59,7 @@ pub(super) struct Lb {
     pub(super) reports: Reports,
     pub(super) listeners: Listeners,
     /// Sockets that came before the first table.
-    pub(super) early_listeners: Vec<(u16, TcpListener)>,
+    pub(super) early_listeners: Vec<(u16, TcpListener, Keeper)>,
     pub(super) has_table: bool,
     /// Connections just accepted; empty between turns.
     pub(super) accepted: Vec<Accepted>,
@@ -81,8 +90,8 @@ pub(super) struct Lb {
     pub(super) now: Mono,
     /// When there are chores at the latest.
     pub(super) chores_at: Option<Mono>,
-    /// The loop ends once nothing is in flight, or then.
-    pub(super) stopping: Option<Mono>,
+    /// The loop is to end.
+    pub(super) stopping: Option<Stopping>,
 }
 
 impl Lb {
@@ -132,8 +141,9 @@ impl Lb {
         if !self.ready.is_empty() || self.listeners.has_waiting() {
             return Some(Duration::ZERO);
         }
+        let ends_at = self.stopping.map(|stopping| stopping.deadline);
         let deadlines =
-            [self.wheel.next_deadline(), self.chores_at, self.stopping, self.listeners.resume_at()];
+            [self.wheel.next_deadline(), self.chores_at, ends_at, self.listeners.resume_at()];
         let next = deadlines.into_iter().flatten().min().map(|at| at.since(self.now));
         match self.reports.retry_in() {
             None => next,

@@ -14,12 +14,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tucano_common::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
 use tucano_common::time::Mono;
 
+use crate::msgs::Keeper;
+
 /// Tokens of listeners follow the waker's.
 const FIRST_TOKEN: usize = 1;
 
 struct Listener {
     socket: TcpListener,
     port: u16,
+    keeper: Keeper,
     /// The kernel said that somebody waits.
     has_waiting: bool,
 }
@@ -42,6 +45,7 @@ impl Listeners {
         registry: &Registry,
         port: u16,
         listener: std::net::TcpListener,
+        keeper: Keeper,
     ) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let mut socket = TcpListener::from_std(listener);
@@ -53,27 +57,28 @@ impl Listeners {
             self.slots.push(None);
         }
         // Connections may wait since before it was registered.
-        self.slots[free] = Some(Listener { socket, port, has_waiting: true });
+        self.slots[free] = Some(Listener { socket, port, keeper, has_waiting: true });
         Ok(())
     }
 
-    /// The ports listened on.
-    pub(super) fn has_port(&self, port: u16) -> bool {
-        self.slots.iter().flatten().any(|listener| listener.port == port)
+    /// Stops accepting on a port.
+    pub(super) fn remove(&mut self, registry: &Registry, port: u16) {
+        self.remove_if(registry, |listener| listener.port == port);
     }
 
-    /// Stops accepting on a port.
-    pub(super) fn remove(&mut self, port: u16) {
+    /// Stops accepting on the sockets that this one keeps.
+    pub(super) fn leave(&mut self, registry: &Registry, keeper: Keeper) {
+        self.remove_if(registry, |listener| listener.keeper == keeper);
+    }
+
+    fn remove_if(&mut self, registry: &Registry, is_over: impl Fn(&Listener) -> bool) {
         for slot in &mut self.slots {
-            if slot.as_ref().is_some_and(|listener| listener.port == port) {
+            if let Some(listener) = slot.as_mut().filter(|listener| is_over(listener)) {
+                // Closing does not take a socket out of the poll that somebody else has too.
+                let _ = registry.deregister(&mut listener.socket);
                 *slot = None;
             }
         }
-    }
-
-    /// Stops accepting.
-    pub(super) fn remove_all(&mut self) {
-        self.slots.clear();
     }
 
     /// The poll told that somebody waits.

@@ -63,7 +63,8 @@ use std::time::Duration;
 use mio::{Poll, Token, Waker};
 use tucano_common::limits::{
     ANSWER_HEAD_TIMEOUT, BODY_IDLE_TIMEOUT, CLIENT_UNSEEN, HEAD_TIMEOUT, KEEP_ALIVE_IDLE,
-    LOOP_CLIENTS_MAX, LOOP_MESSAGES_QUEUED_MAX, TUNNEL_IDLE_TIMEOUT, UPSTREAM_CONNECT_TIMEOUT,
+    LOOP_CLIENTS_MAX, LOOP_MESSAGES_QUEUED_MAX, STOP_LINGER, TUNNEL_IDLE_TIMEOUT,
+    UPSTREAM_CONNECT_TIMEOUT,
 };
 use tucano_common::prng::Prng;
 use tucano_controller_core::balancer::Fleet;
@@ -112,6 +113,8 @@ pub(crate) struct Timeouts {
     pub(crate) tunnel: Duration,
     /// A client whose request is being answered is not watched for so long.
     pub(crate) unseen: Duration,
+    /// Where the loop stops: who is connected may bring one more request for so long.
+    pub(crate) linger: Duration,
 }
 
 impl Default for Timeouts {
@@ -124,6 +127,7 @@ impl Default for Timeouts {
             answer: ANSWER_HEAD_TIMEOUT,
             tunnel: TUNNEL_IDLE_TIMEOUT,
             unseen: CLIENT_UNSEEN,
+            linger: STOP_LINGER,
         }
     }
 }

@@ -39,7 +39,12 @@ impl Lb {
                 Ok(None) => client.phase = Phase::Head(scan),
             }
             if scan.has_begun() && !had_begun {
-                client.deadline = client.deadline.min(self.now + self.config.timeouts.head);
+                let head_by = self.now + self.config.timeouts.head;
+                // What waited for it was cut short where the loop stops; a head that came is not.
+                client.deadline = match self.stopping {
+                    None => client.deadline.min(head_by),
+                    Some(_) => head_by,
+                };
             }
         }
         if !client.socket.is_readable() {
@@ -64,10 +69,12 @@ impl Lb {
 
     /// Nothing more is there to read now.
     fn rest(&mut self, key: Key<Client>, scan: HeadScan) -> Turn {
-        if self.stopping.is_some() && !scan.has_begun() {
-            return self.leave(key);
-        }
         if let Some(client) = self.clients.get_mut(key) {
+            if let Some(stopping) = self.stopping
+                && !scan.has_begun()
+            {
+                client.deadline = client.deadline.min(stopping.linger);
+            }
             self.buffers.settle(&mut client.input);
         }
         Turn::Wait

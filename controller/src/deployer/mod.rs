@@ -24,5 +24,6 @@ mod thread;
 mod waiters;
 
 pub(crate) use ledger::CountRequests;
+pub(crate) use ports::Ports;
 pub(crate) use shell::{Links, Shell};
 pub(crate) use thread::{Inbox, run};

@@ -20,6 +20,8 @@ pub(crate) struct Ports {
     main: SocketAddr,
     loops: usize,
     open: BTreeSet<u16>,
+    /// Never closed: the main one, and those that systemd handed over.
+    kept: BTreeSet<u16>,
     retry_at: Option<Mono>,
     complained: BTreeSet<u16>,
 }
@@ -34,10 +36,11 @@ pub(crate) struct Opened {
 }
 
 impl Ports {
-    /// With the main port open.
-    pub(crate) fn new(main: SocketAddr, loops: usize) -> Ports {
-        let open = BTreeSet::from([main.port()]);
-        Ports { main, loops, open, retry_at: None, complained: BTreeSet::new() }
+    /// With the main port open, and those that were handed over.
+    pub(crate) fn new(main: SocketAddr, mut kept: BTreeSet<u16>, loops: usize) -> Ports {
+        kept.insert(main.port());
+        let (open, complained) = (kept.clone(), BTreeSet::new());
+        Ports { main, loops, open, kept, retry_at: None, complained }
     }
 
     /// Opens this port if it is not open. It counts as open only once it is
@@ -74,11 +77,10 @@ impl Ports {
         self.retry_at
     }
 
-    /// The open ports that are not among those needed, the main one apart: they count as closed
-    /// from now on.
+    /// The open ports that are not among those needed, the main one and those handed over apart:
+    /// they count as closed from now on.
     pub(crate) fn retain(&mut self, needed: &BTreeSet<u16>) -> Vec<u16> {
-        let main = self.main.port();
-        let idle = |port: &u16| *port != main && !needed.contains(port);
+        let idle = |port: &u16| !self.kept.contains(port) && !needed.contains(port);
         let closed: Vec<u16> = self.open.iter().copied().filter(idle).collect();
         self.open.retain(|port| !closed.contains(port));
         closed
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     fn ports() -> Ports {
-        Ports::new(SocketAddr::from(([127, 0, 0, 1], 1)), 2)
+        Ports::new(SocketAddr::from(([127, 0, 0, 1], 1)), BTreeSet::from([2]), 2)
     }
 
     fn free_port() -> u16 {
@@ -117,9 +119,10 @@ mod tests {
     }
 
     #[test]
-    fn the_main_port_is_never_closed_nor_opened_again() {
+    fn the_main_port_and_given_ones_are_never_closed_nor_opened_again() {
         let mut ports = ports();
         assert!(ports.open(1).expect("it is open").is_none());
+        assert!(ports.open(2).expect("it is open").is_none());
         assert!(ports.retain(&BTreeSet::new()).is_empty());
     }
 

@@ -15,7 +15,7 @@ use tucano_net::error_chain::Chain;
 use super::ports::Opened;
 use super::shell::Shell;
 use crate::discovery::Batch;
-use crate::msgs::{Ticket, ToLoop, ToManager};
+use crate::msgs::{Keeper, Ticket, ToLoop, ToManager};
 
 impl Shell {
     /// Tells everybody what a commit changed.
@@ -79,7 +79,7 @@ impl Shell {
         for Opened { port, listeners } in opened {
             self.ports.adopt(port);
             for (outbox, listener) in self.loops.iter_mut().zip(listeners) {
-                outbox.send(ToLoop::Listen { port, listener });
+                outbox.send(ToLoop::Listen { port, listener, keeper: Keeper::Us });
             }
             log::info!("the balancer listens on port {port} too");
         }

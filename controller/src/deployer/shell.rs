@@ -102,7 +102,7 @@ impl Shell {
     pub(crate) fn new(
         (store, stored): (Store, Stored),
         config: Config,
-        balancer: SocketAddr,
+        ports: Ports,
         links: Links,
         now: Now,
     ) -> Result<Shell, LoadError> {
@@ -116,7 +116,7 @@ impl Shell {
             indices: Indices::new(last_event),
             counters: Counters::default(),
             ledger: Ledger::new(links.requests),
-            ports: Ports::new(balancer, loops),
+            ports,
             drains: Drains::new(loops),
             started: now,
             api_address: links.api_address,

@@ -356,7 +356,7 @@ impl App for Api {
     }
 
     fn on_turn_end(&mut self, io: &mut Io) {
-        if self.stopping.is_some() && io.requests_in_flight() == 0 {
+        if self.stopping.is_some() && io.is_drained() {
             io.stop();
         }
     }

@@ -16,13 +16,14 @@ pub(crate) enum ToLoop {
     Table(Arc<RoutingTable>),
     /// How much each worker should get; ignored where it is for another table.
     Weights(Arc<Weights>),
-    /// Accept here too. Bound and listening already, one socket a loop (SO_REUSEPORT),
-    /// non-blocking.
+    /// Accept here too. Bound and listening already.
     Listen {
         /// The port of this machine.
         port: u16,
-        /// The loop's own socket for it.
+        /// The loop's own socket for it (SO_REUSEPORT), or a share in one that was handed over.
         listener: TcpListener,
+        /// Who else has it.
+        keeper: Keeper,
     },
     /// Stop accepting on this port; what is in flight goes on.
     Close {
@@ -34,6 +35,15 @@ pub(crate) enum ToLoop {
         /// What is not finished by then is cut.
         deadline: Mono,
     },
+}
+
+/// Who keeps a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    /// This process alone: who waits in its queue is lost with it.
+    Us,
+    /// Systemd: who waits in its queue is left to the next controller.
+    Systemd,
 }
 
 /// What a loop of the balancer tells the deployer.

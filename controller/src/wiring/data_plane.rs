@@ -1,6 +1,6 @@
-//! The balancer's loops, made from the flags and given the main port.
+//! The balancer's loops, made from the flags and given the sockets that are there from the start.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -8,19 +8,19 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use super::error::{StartError, system};
 use super::running::Crew;
-use crate::balancer::{self, AccessLog, AccessLogWriter, Loops, Report};
+use super::sockets::OfLoop;
+use crate::balancer::{self, AccessLog, AccessLogWriter, Loop, Loops, Report};
 use crate::config::{AccessLogFile, Config};
-use crate::msgs::{FromLoop, ToLoop};
+use crate::msgs::{FromLoop, LoopSender, ToLoop};
 
 /// An access log whose writer does not run yet.
 pub(super) type OpenedLog = (AccessLog, AccessLogWriter);
 
-/// Makes the loops; each has its socket for the main port, and accepts nobody before it has a
-/// table.
+/// Makes the loops; each has its sockets, and accepts nobody before it has a table.
 pub(super) fn make(
     config: &Config,
     api: SocketAddr,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<OfLoop>,
     reports: &Sender<FromLoop>,
 ) -> Result<(Loops, Option<OpenedLog>), StartError> {
     let log = open_access_log(config)?;
@@ -34,12 +34,25 @@ pub(super) fn make(
         ..balancer::Config::new(count)
     };
     let loops = balancer::loops(&settings, &into(reports)).map_err(system(making))?;
-    for (sender, listener) in loops.senders.iter().zip(listeners) {
-        let port = listener.local_addr().map_err(system("read the balancer's address"))?.port();
-        // A queue that nobody has used yet has room.
-        let _ = sender.try_send(ToLoop::Listen { port, listener });
+    for (sender, of_loop) in loops.senders.iter().zip(listeners) {
+        for (port, listener, keeper) in of_loop {
+            // A queue that nobody has used yet has room.
+            let _ = sender.try_send(ToLoop::Listen { port, listener, keeper });
+        }
     }
     Ok((loops, log))
+}
+
+/// Starts the loops, each with the way into it.
+pub(super) fn run(
+    crew: &Crew,
+    ways: Vec<LoopSender>,
+    loops: Vec<Loop>,
+) -> Result<Vec<(LoopSender, JoinHandle<()>)>, StartError> {
+    let each = |(number, (way, each)): (usize, (LoopSender, Loop))| {
+        Ok((way, crew.start(&format!("lb-{number}"), move || each.run())?))
+    };
+    ways.into_iter().zip(loops).enumerate().map(each).collect()
 }
 
 /// Opens the access log, where one is wanted.

@@ -25,7 +25,8 @@ fn cluster() -> Cluster {
 /// The units, with the binaries of this build in the place of the installed ones.
 fn units(cluster: &Cluster) -> Vec<String> {
     let mut paths = Vec::new();
-    for name in ["tucano-controller.service", "tucano-worker.service", "tucano.slice"] {
+    let names = ["tucano-controller.service", "tucano-controller.socket", "tucano-worker.service"];
+    for name in names.into_iter().chain(["tucano.slice"]) {
         let unit = fs::read_to_string(root().join("systemd").join(name)).expect("a unit");
         let binary = cluster.binary("tucano-controller").expect("it is built");
         let folder = binary.parent().expect("a folder").display().to_string();
@@ -85,6 +86,7 @@ fn an_installation_is_complete_and_goes_away_again() {
         "usr/bin/tucano-worker",
         "usr/bin/tucano",
         "usr/lib/systemd/system/tucano-controller.service",
+        "usr/lib/systemd/system/tucano-controller.socket",
         "usr/lib/systemd/system/tucano-worker.service",
         "usr/lib/systemd/system/tucano.slice",
         "usr/lib/sysusers.d/tucano.conf",

@@ -16,6 +16,7 @@ mod deploy;
 mod failures;
 mod faults;
 mod flags;
+mod handover;
 mod install;
 mod load;
 mod logs;

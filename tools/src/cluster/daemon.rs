@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +14,10 @@ use nix::unistd::Pid;
 
 use super::ClusterError;
 use crate::wait;
+
+/// What a shell does between its start and the binary's.
+const HAND_OVER: &str = "exec 3<&0 4<&1 0</dev/null 1>&2; \
+    export LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=balancer:api; exec \"$@\"";
 
 /// A process that was started, running or ended.
 #[derive(Debug)]
@@ -37,9 +42,6 @@ impl Daemon {
         env: &[(String, String)],
         log: &Path,
     ) -> Result<Daemon, ClusterError> {
-        let file_failed = |error| ClusterError::File(log.to_path_buf(), error);
-        let out = File::options().create(true).append(true).open(log).map_err(file_failed)?;
-        let err = out.try_clone().map_err(file_failed)?;
         let mut command = match namespace {
             None => Command::new(&binary),
             // It becomes the binary: the process that is signalled is the right one.
@@ -49,7 +51,40 @@ impl Daemon {
                 ip
             }
         };
-        command.args(flags).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        command.args(flags).stdin(Stdio::null());
+        Daemon::spawn(command, binary, env, log, None)
+    }
+
+    /// The same with two listening sockets handed over as systemd does (sd_listen_fds(3)). They
+    /// come as the input and the output of a shell, which puts them in their places and becomes the
+    /// binary.
+    pub fn start_with(
+        binary: PathBuf,
+        [balancer, api]: &[TcpListener; 2],
+        flags: &[String],
+        env: &[(String, String)],
+        log: &Path,
+    ) -> Result<Daemon, ClusterError> {
+        let failed = |error| ClusterError::Spawn(binary.clone(), error);
+        let (balancer, api) = (balancer.try_clone(), api.try_clone());
+        let (balancer, api) = (balancer.map_err(failed)?, api.map_err(failed)?);
+        let mut command = Command::new("sh");
+        command.args(["-c", HAND_OVER, "sh"]).arg(&binary).args(flags);
+        command.stdin(OwnedFd::from(balancer));
+        Daemon::spawn(command, binary, env, log, Some(api.into()))
+    }
+
+    fn spawn(
+        mut command: Command,
+        binary: PathBuf,
+        env: &[(String, String)],
+        log: &Path,
+        output: Option<OwnedFd>,
+    ) -> Result<Daemon, ClusterError> {
+        let file_failed = |error| ClusterError::File(log.to_path_buf(), error);
+        let err = File::options().create(true).append(true).open(log).map_err(file_failed)?;
+        let out = output.map_or_else(|| err.try_clone().map(OwnedFd::from), Ok);
+        command.stdout(out.map_err(file_failed)?).stderr(err).process_group(0);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("TUCANO_") {
                 command.env_remove(name);

@@ -12,6 +12,7 @@ mod sweep;
 
 use std::fmt;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct Options {
     pub worker_flags: Vec<String>,
     /// What stands in the controller's environment beside this process's own.
     pub controller_env: Vec<(String, String)>,
+    /// The controller's sockets are this process's, and handed over as systemd does.
+    pub holds_sockets: bool,
 }
 
 /// A controller and its workers, each in a process group of its own so that a Ctrl-C at the
@@ -79,6 +82,8 @@ pub struct Cluster {
     pub layout: Layout,
     options: Options,
     bin_dir: PathBuf,
+    /// The balancer's and the API's, where this process holds them.
+    held: Option<[TcpListener; 2]>,
     controller: Option<Daemon>,
     workers: Vec<Option<Daemon>>,
 }
@@ -88,7 +93,7 @@ impl Cluster {
     pub fn new(folder: Folder, layout: Layout, options: Options) -> Result<Cluster, ClusterError> {
         let bin_dir = bin_dir()?;
         let workers = layout.workers.iter().map(|_| None).collect();
-        Ok(Cluster { folder, layout, options, bin_dir, controller: None, workers })
+        Ok(Cluster { folder, layout, options, bin_dir, held: None, controller: None, workers })
     }
 
     /// The path of a binary that is built beside this one.
@@ -99,6 +104,9 @@ impl Cluster {
 
     /// Starts the controller (again), and waits until its API answers.
     pub fn start_controller(&mut self) -> Result<(), ClusterError> {
+        if self.options.holds_sockets && self.held.is_none() {
+            self.held = Some([listen(self.layout.balancer)?, listen(self.layout.api)?]);
+        }
         let layout = &self.layout;
         let mut flags = vec![
             "--data-dir".to_owned(),
@@ -112,8 +120,12 @@ impl Cluster {
         let log = self.folder.path().join("controller.log");
         let env = &self.options.controller_env;
         let binary = self.binary("tucano-controller")?;
-        let daemon = Daemon::start_in(binary, layout.namespace.as_deref(), &flags, env, &log)?;
+        let daemon = match &self.held {
+            None => Daemon::start_in(binary, layout.namespace.as_deref(), &flags, env, &log)?,
+            Some(sockets) => Daemon::start_with(binary, sockets, &flags, env, &log)?,
+        };
         let daemon = self.controller.insert(daemon);
+        // Where its sockets are held here, whoever asks waits for it.
         daemon.wait_for_port(layout.api, Duration::from_secs(20))
     }
 
@@ -181,6 +193,10 @@ impl Drop for Cluster {
         }
         sweep::end(self.folder.path());
     }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ClusterError> {
+    TcpListener::bind(address).map_err(|_| ClusterError::NoPort(address.to_string()))
 }
 
 /// The folder of the binaries: the one of this program, or the one above for a test's.

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use tucano_common::limits::STOP_LINGER;
 use tucano_common::time::{Mono, Now};
 
 use super::accept::Acceptor;
@@ -92,13 +93,23 @@ impl Io {
     }
 
     /// Begins to end: no more connections are accepted, idle ones are closed, every further answer
-    /// closes its connection. Done when [`Io::requests_in_flight`] is 0.
+    /// closes its connection. Whoever has not asked anything yet may still do so for a moment: the
+    /// request may be on its way. Done when [`Io::is_drained`].
     pub fn drain(&mut self) {
         self.is_draining = true;
         self.acceptor.close(&self.registry);
+        let linger = self.now.mono + STOP_LINGER;
         for key in self.conns.keys() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.hurry(linger);
+            }
             self.queue_conn(key);
         }
+    }
+
+    /// Whether everybody was answered who asked, or may be about to.
+    pub fn is_drained(&self) -> bool {
+        !self.conns.values().any(|conn| conn.is_busy() || conn.is_fresh())
     }
 
     /// Requests whose head came and whose answer has not wholly left yet.

@@ -20,7 +20,7 @@ use tucano_controller_core::balancer::table::{
 use tucano_net::clock::Clock;
 
 use crate::balancer::{Config, Stats, Timeouts, loops};
-use crate::msgs::{FromLoop, LoopSender, ToLoop};
+use crate::msgs::{FromLoop, Keeper, LoopSender, ToLoop};
 
 /// Nothing here takes longer unless it is broken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -44,6 +44,8 @@ impl Harness {
 
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> Harness {
         let mut config = Config::new(1);
+        // Most tests end with idle clients; those about the end set their own.
+        config.timeouts.linger = Duration::ZERO;
         change(&mut config);
         let (tell, reports) = channel();
         let tell = Mutex::new(tell);
@@ -55,7 +57,7 @@ impl Harness {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let sender = made.senders.remove(0);
-        let listen = ToLoop::Listen { port: address.port(), listener };
+        let listen = ToLoop::Listen { port: address.port(), listener, keeper: Keeper::Us };
         sender.try_send(listen).unwrap();
         let lb = made.loops.remove(0);
         let thread = Some(std::thread::spawn(|| lb.run()));
@@ -203,6 +205,7 @@ pub(super) fn quick_timeouts() -> Timeouts {
         answer: Duration::from_millis(500),
         tunnel: Duration::from_millis(700),
         unseen: Duration::from_millis(32),
+        linger: Duration::ZERO,
     }
 }
 

@@ -6,6 +6,7 @@ use tucano_controller_core::balancer::table::Duty;
 
 use super::harness::{Harness, Instance, endpoint, error_code, nowhere};
 use crate::balancer::stats::Cause;
+use crate::msgs::{Keeper, ToLoop};
 
 /// Answers each request when told to.
 fn gated() -> (Instance, std::sync::mpsc::Receiver<()>, std::sync::mpsc::Sender<()>) {
@@ -189,13 +190,53 @@ fn stopping_finishes_what_is_in_flight() {
         let cut = lb.stop(Duration::from_secs(20));
         (cut, lb)
     });
-    assert!(idle.is_closed(), "an idle connection is closed at once");
+    assert!(idle.is_closed(), "an idle connection is closed");
     go.send(()).unwrap();
     let answer = client.answer();
     assert_eq!((answer.text(), answer.keeps_alive), ("gated", false));
     let (cut, lb) = thread.join().unwrap();
     assert_eq!((cut, lb.totals("web").in_flight()), (0, 0));
     assert!(std::net::TcpStream::connect(address).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn who_is_connected_when_the_loop_stops_may_still_ask() {
+    let web = Instance::named("web");
+    let mut lb = Harness::with(|config| config.timeouts.linger = super::harness::PATIENCE);
+    lb.serve("web", &[web.address]);
+    let mut kept = lb.client();
+    kept.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    assert_eq!(kept.answer().text(), "web");
+    let (mut fresh, address) = (lb.client(), lb.address);
+    let thread = std::thread::spawn(move || lb.stop(super::harness::PATIENCE));
+    while std::net::TcpStream::connect(address).is_ok() {
+        std::thread::yield_now();
+    }
+    for client in [&mut kept, &mut fresh] {
+        client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+        let answer = client.answer();
+        assert_eq!((answer.text(), answer.keeps_alive), ("web", false));
+        assert!(client.is_closed());
+    }
+    assert_eq!(thread.join().unwrap(), 0);
+}
+
+#[test]
+fn a_queue_that_outlives_the_loop_is_left_to_the_next() {
+    let web = Instance::named("web");
+    let mut lb = Harness::new();
+    lb.serve("web", &[web.address]);
+    let ours = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, listener) = (ours.local_addr().unwrap().port(), ours.try_clone().unwrap());
+    lb.tell(ToLoop::Listen { port, listener, keeper: Keeper::Systemd });
+    let mut client = super::harness::Client::new(ours.local_addr().unwrap());
+    client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    assert_eq!(client.answer().status, 404, "no service is on this port");
+    assert_eq!(lb.stop(Duration::from_secs(20)), 0);
+    let late = std::net::TcpStream::connect(ours.local_addr().unwrap()).unwrap();
+    ours.set_nonblocking(false).unwrap();
+    let (_, peer) = ours.accept().unwrap();
+    assert_eq!(peer, late.local_addr().unwrap(), "nobody else took it");
 }
 
 #[test]
@@ -217,11 +258,12 @@ fn ports_open_and_close_with_their_tables() {
     lb.serve("web", &[web.address]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let other = listener.local_addr().unwrap();
-    lb.tell(crate::msgs::ToLoop::Listen { port: other.port(), listener });
+    let keeper = Keeper::Us;
+    lb.tell(ToLoop::Listen { port: other.port(), listener, keeper });
     let mut client = super::harness::Client::new(other);
     client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
     assert_eq!(client.answer().status, 404, "the service is on another port");
-    lb.tell(crate::msgs::ToLoop::Close { port: other.port() });
+    lb.tell(ToLoop::Close { port: other.port() });
     let start = Instant::now();
     while std::net::TcpStream::connect(other).is_ok() {
         assert!(start.elapsed() < super::harness::PATIENCE);

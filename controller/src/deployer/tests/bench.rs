@@ -1,6 +1,6 @@
 //! A deployer's shell with a real database, and everybody else played.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tucano_controller_core::balancer::table::{Duty, RoutingTable};
 use tucano_controller_core::cluster::LeaseState;
 use tucano_controller_core::deployer::{Command, Config, Fact, Introduction, Rows, WorkerPlan};
 
+use super::super::ports::Ports;
 use super::super::shell::{Arrived, Links, Shell};
 use crate::discovery::tests::Scratch;
 use crate::discovery::{DataDir, Store};
@@ -74,8 +75,8 @@ impl Bench {
         let api_address = "127.0.0.1:2".parse().expect("an address");
         let links = Links { api, api_address, worker_mgr, loops: to_loops, requests };
         let balancer = "127.0.0.1:1".parse().expect("an address");
-        let mut shell =
-            Shell::new((store, stored), config, balancer, links, now).expect("a cluster");
+        let ports = Ports::new(balancer, BTreeSet::new(), LOOPS.into());
+        let mut shell = Shell::new((store, stored), config, ports, links, now).expect("a cluster");
         shell.start(now);
         let mut bench = Bench {
             scratch,

@@ -200,6 +200,19 @@ impl Conn {
         self.is_answerable() || !self.output.is_empty()
     }
 
+    /// Whether it waits for its first request, of which nothing came yet.
+    pub(in crate::event_loop) fn is_fresh(&self) -> bool {
+        let is_new = self.serial == 0 && !self.is_over;
+        is_new && matches!(&self.reading, Reading::Head { scan } if !scan.has_begun())
+    }
+
+    /// Its first request has to begin by then.
+    pub(in crate::event_loop) fn hurry(&mut self, by: Mono) {
+        if self.is_fresh() {
+            self.read_by = self.read_by.map(|own| own.min(by));
+        }
+    }
+
     /// Since when it has been waiting for a request of which nothing came; `None` where it is in
     /// use.
     pub(in crate::event_loop) fn idle_since(&self, config: &HttpConfig) -> Option<Mono> {

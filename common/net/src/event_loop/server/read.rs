@@ -19,7 +19,7 @@ impl Conn {
     pub(super) fn read_head(&mut self, cx: &mut Context<'_>) -> Option<Step> {
         let Reading::Head { scan } = &mut self.reading else { return None };
         if self.input.is_empty() {
-            if cx.draining && self.output.is_empty() {
+            if cx.draining && self.serial > 0 && self.output.is_empty() {
                 self.end();
                 return None;
             }
@@ -27,7 +27,7 @@ impl Conn {
             let had_begun = scan.has_begun();
             match http1::RequestHead::parse(self.input.data(), scan) {
                 Ok(Some(head)) => return Some(self.begin_request(&head, cx)),
-                Ok(None) if scan.has_begun() && !had_begun && self.serial > 0 => {
+                Ok(None) if scan.has_begun() && !had_begun && (self.serial > 0 || cx.draining) => {
                     self.read_by = Some(cx.now.mono + cx.config.head_timeout);
                 }
                 // The first head's time began with the connection.

@@ -217,7 +217,7 @@ impl App for TestApp {
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         self.counters.turns.fetch_add(1, relaxed);
         self.counters.connections.store(io.connections(), relaxed);
-        if io.is_draining && io.requests_in_flight() == 0 {
+        if io.is_draining && io.is_drained() {
             io.stop();
         }
     }
