@@ -415,10 +415,14 @@ pub const LOOP_REPORTS_QUEUED_MAX: usize = 1024;
 /// Tables, weights and ports on their way to one loop of the balancer; an unread table is
 /// superseded by the next.
 pub const LOOP_MESSAGES_QUEUED_MAX: usize = 256;
-/// Plans on their way to the worker manager.
-pub const PLANS_QUEUED_MAX: usize = 2048;
 /// Pushes to one agent that wait; a plan that changes more is fetched with the next heartbeat.
 pub const PUSHES_QUEUED_MAX: usize = 64;
+/// Pushes to all agents together that may be sent at once, and how many more each second. A push
+/// saves an instance half a second on average; a storm of them would take the time that placing the
+/// rest of the storm needs. What is beyond them is fetched with the next heartbeat.
+pub const PUSHES_BURST: u32 = 512;
+/// See [`PUSHES_BURST`]: as much work as the heartbeats of the largest cluster.
+pub const PUSHES_PER_S: u32 = 1000;
 /// An agent takes a push within this, or fetches it with its next heartbeat.
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Weights go to the balancer's loops at most so often.

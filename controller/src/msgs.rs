@@ -227,8 +227,9 @@ pub(crate) enum News {
 pub(crate) enum ToManager {
     /// An agent said something to the API.
     Agent(FromAgent),
-    /// What a worker should run from now on, committed.
-    Plan(Arc<WorkerPlan>),
+    /// What workers should run from now on, committed: all that one commit changed, so that a storm
+    /// leaves the inbox to what agents say.
+    Plans(Vec<Arc<WorkerPlan>>),
     /// A hello is on disk.
     Welcome {
         /// The agent's request.

@@ -22,11 +22,11 @@ impl Shell {
     pub(super) fn publish(
         &mut self,
         batch: &Batch,
-        plans: impl Iterator<Item = Arc<WorkerPlan>>,
+        plans: Vec<Arc<WorkerPlan>>,
         routing: Option<Arc<RoutingTable>>,
     ) {
-        for plan in plans {
-            self.worker_mgr.send(ToManager::Plan(plan));
+        if !plans.is_empty() {
+            self.worker_mgr.send(ToManager::Plans(plans));
         }
         if let Some(table) = routing {
             self.publish_table(&table);

@@ -48,7 +48,7 @@ impl Shell {
         match self.commit(&batch, now) {
             Ok(()) => {
                 self.publish_ports(mem::take(&mut turn.opened));
-                self.publish(&batch, all_plans.into_values(), routing);
+                self.publish(&batch, all_plans.into_values().collect(), routing);
                 Ok(())
             }
             Err(problem) => {

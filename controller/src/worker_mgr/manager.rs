@@ -13,7 +13,9 @@ use tucano_common::wire::problem::Problem;
 use tucano_common::wire::worker::HelloAnswer;
 use tucano_controller_core::cluster::{LeaseState, Load, Worker};
 use tucano_controller_core::deployer::{Fact, WorkerPlan};
-use tucano_controller_core::worker_mgr::{self as leases, LeaseChange, LeaseConfig, Leases};
+use tucano_controller_core::worker_mgr::{
+    self as leases, LeaseChange, LeaseConfig, Leases, PushPace,
+};
 use tucano_net::token::Token;
 use tucano_net::{App, CallEvent, CallId, Io, TimerId};
 
@@ -81,6 +83,7 @@ pub(crate) struct Manager {
     /// What is to be told to the deployer at the end of the turn.
     pub(super) facts: Vec<Fact>,
     pub(super) calls: BTreeMap<CallId, WorkerName>,
+    pub(super) pace: PushPace,
     pub(super) api: Outbox<Answer>,
     pub(super) deployer: Outbox<News>,
     loops: Vec<Outbox<ToLoop>>,
@@ -102,6 +105,7 @@ impl Manager {
             hellos: BTreeMap::new(),
             facts: Vec::new(),
             calls: BTreeMap::new(),
+            pace: PushPace::new(now),
             api: Outbox::new(links.api),
             deployer: Outbox::new(links.deployer),
             loops: links.loops.into_iter().map(Outbox::new).collect(),
@@ -264,7 +268,9 @@ impl App for Manager {
             ToManager::Agent(FromAgent::Bye { ticket, worker, session }) => {
                 self.on_bye(ticket, &worker, session);
             }
-            ToManager::Plan(plan) => self.on_plan(io, plan),
+            ToManager::Plans(plans) => {
+                plans.into_iter().for_each(|plan| self.on_plan(io, plan));
+            }
             ToManager::Welcome { ticket, plan } => self.welcome(ticket, plan, now),
             ToManager::HelloFailed { ticket, problem } => {
                 if self.hellos.remove(&ticket).is_some() {

@@ -22,17 +22,17 @@ impl Manager {
     pub(super) fn on_plan(&mut self, io: &mut Io, plan: Arc<WorkerPlan>) {
         let worker = plan.worker.clone();
         let Some(known) = self.workers.get_mut(&worker) else { return };
-        let orders = pushes::orders(&self.settings.cluster, known.plan.as_deref(), &plan);
-        known.plan = Some(plan);
-        if known.agent_port == 0 {
-            return;
-        }
-        if known.orders.len() + orders.len() > PUSHES_QUEUED_MAX {
-            // So much is fetched at once sooner than it is pushed one by one. The first is under
-            // way.
+        let (changed, queued) = (plan.changed().count(), known.orders.len());
+        // Much is fetched at once sooner than it is pushed one by one.
+        let few = known.agent_port != 0 && queued + changed <= PUSHES_QUEUED_MAX;
+        if !few || !self.pace.take(changed, io.now().mono) {
+            known.plan = Some(plan);
+            // The first is under way; the others are fetched with the rest.
             known.orders.truncate(1);
             return;
         }
+        let orders = pushes::orders(&self.settings.cluster, known.plan.as_deref(), &plan);
+        known.plan = Some(plan);
         let idle = known.orders.is_empty();
         known.orders.extend(orders);
         if idle {

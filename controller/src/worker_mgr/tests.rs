@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use serde_json::{Value, json};
 use tucano_common::id::InstanceId;
+use tucano_common::limits::{PUSHES_BURST, PUSHES_QUEUED_MAX};
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec;
 use tucano_common::time::Wall;
@@ -315,7 +316,7 @@ fn assignments_are_the_committed_plan() {
     let ticket = bench.ask(ask);
     assert_eq!(bench.answer(ticket).0, 404);
     bench.join(hello(1, 0), 3);
-    bench.send(ToManager::Plan(plan(&name(), 4, vec![assignment(1, 4, Desired::Run)])));
+    bench.send(ToManager::Plans(vec![plan(&name(), 4, vec![assignment(1, 4, Desired::Run)])]));
     let ticket = bench.ask(ask);
     let (status, answer) = bench.answer(ticket);
     assert_eq!((status, &answer["cluster"]), (200, &json!(CLUSTER)));
@@ -331,7 +332,7 @@ fn a_plan_is_pushed_with_the_token_in_order() {
     let mut bench = Bench::new(PATIENCE);
     bench.join(hello(1, address.port()), 3);
     let both = vec![assignment(1, 4, Desired::Run), assignment(2, 4, Desired::Run)];
-    bench.send(ToManager::Plan(plan(&name(), 4, both)));
+    bench.send(ToManager::Plans(vec![plan(&name(), 4, both)]));
     for (id, previous) in [(1, 4), (2, 3)] {
         let request = requests.recv_timeout(PATIENCE).expect("a push");
         let line = format!("PUT /v1/instances/{} HTTP/1.1\r\n", InstanceId(id));
@@ -343,10 +344,42 @@ fn a_plan_is_pushed_with_the_token_in_order() {
         assert_eq!(body["previous_generation"], previous, "only the last completes the plan");
     }
     let stop = vec![assignment(1, 5, Desired::Stop), assignment(2, 4, Desired::Run)];
-    bench.send(ToManager::Plan(plan(&name(), 5, stop)));
+    bench.send(ToManager::Plans(vec![plan(&name(), 5, stop)]));
     let request = requests.recv_timeout(PATIENCE).expect("a stop");
     let line = format!("DELETE /v1/instances/{}?cluster={CLUSTER}&generation=5 ", InstanceId(1));
     assert!(request.starts_with(&line), "{request}");
+}
+
+#[test]
+fn a_storm_is_pushed_in_part_and_the_rest_is_fetched() {
+    let mut bench = Bench::new(PATIENCE);
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    silent.set_nonblocking(true).expect("a flag");
+    let (reached, requests) = agent(&[202]);
+    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+    let each = PUSHES_QUEUED_MAX as u64 - 1;
+    let paid = u64::from(PUSHES_BURST) / each;
+    let mut plans = Vec::new();
+    for number in 0..=paid + 1 {
+        let worker = WorkerName::new(&format!("w{number}")).expect("a name");
+        let silent = silent.local_addr().expect("an address");
+        let (address, orders) = match number {
+            _ if number < paid => (nobody, each),
+            _ if number == paid => (silent, each),
+            _ => (reached, 1),
+        };
+        bench.join(Hello { name: worker.clone(), ..hello(1, address.port()) }, 3);
+        let all = (0..orders).map(|id| assignment(number * 100 + id, 4, Desired::Run)).collect();
+        plans.push(plan(&worker, 4, all));
+    }
+    bench.send(ToManager::Plans(plans));
+    requests.recv_timeout(PATIENCE).expect("one more could be paid");
+    let refused = silent.accept().map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(std::io::ErrorKind::WouldBlock), "so many could not");
+    let worker = WorkerName::new(&format!("w{paid}")).expect("a name");
+    let ticket = bench.ask(|ticket| FromAgent::Assignments { ticket, worker });
+    let (status, answer) = bench.answer(ticket);
+    assert_eq!((status, answer["instances"].as_array().map(Vec::len)), (200, Some(each as usize)));
 }
 
 #[test]
@@ -355,13 +388,13 @@ fn after_a_push_that_failed_the_rest_of_its_plan_is_left_to_the_heartbeat() {
     let mut bench = Bench::new(PATIENCE);
     bench.join(hello(1, address.port()), 3);
     let both = vec![assignment(1, 4, Desired::Run), assignment(2, 4, Desired::Run)];
-    bench.send(ToManager::Plan(plan(&name(), 4, both.clone())));
+    bench.send(ToManager::Plans(vec![plan(&name(), 4, both.clone())]));
     requests.recv_timeout(PATIENCE).expect("the push that fails");
     let third = [both, vec![assignment(3, 5, Desired::Run)]].concat();
     // The manager has taken the failure once it answers what it is asked after the agent has
     // closed.
     loop {
-        bench.send(ToManager::Plan(plan(&name(), 5, third.clone())));
+        bench.send(ToManager::Plans(vec![plan(&name(), 5, third.clone())]));
         if let Ok(request) = requests.recv_timeout(Duration::from_millis(50)) {
             assert!(request.contains(&InstanceId(3).to_string()), "{request}");
             break;

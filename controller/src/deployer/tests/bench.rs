@@ -128,7 +128,10 @@ impl Bench {
         }
         for message in self.manager.try_iter() {
             match message {
-                ToManager::Plan(plan) | ToManager::Welcome { plan, .. } => {
+                ToManager::Plans(plans) => {
+                    self.plans.extend(plans.into_iter().map(|plan| (plan.worker.clone(), plan)));
+                }
+                ToManager::Welcome { plan, .. } => {
                     self.plans.insert(plan.worker.clone(), plan);
                 }
                 ToManager::Retell => self.retold += 1,
