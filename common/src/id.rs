@@ -42,9 +42,9 @@ macro_rules! id_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                $name::parse(&text)
-                    .ok_or_else(|| serde::de::Error::custom("not an id (13 letters and digits)"))
+                crate::text::parsed(deserializer, |text| {
+                    $name::parse(text).ok_or("not an id (13 letters and digits)")
+                })
             }
         }
     };

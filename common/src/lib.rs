@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod name;
 pub mod prng;
 pub mod spec;
+mod text;
 pub mod time;
 pub mod timers;
 pub mod units;
