@@ -41,7 +41,12 @@ impl<K: Ord + Clone> Table<K> {
 
     fn put(&mut self, key: &K, index: u64) {
         self.list = index;
-        self.each.insert(key.clone(), index);
+        match self.each.get_mut(key) {
+            Some(own) => *own = index,
+            None => {
+                self.each.insert(key.clone(), index);
+            }
+        }
     }
 
     fn drop(&mut self, key: &K, index: u64) {
@@ -117,6 +122,7 @@ impl Indices {
         for change in changes {
             match change {
                 Change::PutWorker(worker) => self.workers.put(&worker.name, index),
+                Change::PutGeneration { worker, .. } => self.workers.put(worker, index),
                 Change::DropWorker(name) => self.workers.drop(name, index),
                 Change::PutService(service) => self.services.put(&service.name, index),
                 Change::DropService(name) => self.services.drop(name, index),

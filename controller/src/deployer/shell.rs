@@ -87,7 +87,6 @@ pub(super) struct Turn {
     hellos: Vec<(Ticket, WorkerName)>,
     stored: Vec<Ticket>,
     answers: Vec<(Ticket, Answered)>,
-    queries: Vec<(Ticket, Query, Option<Block>)>,
 }
 
 impl Turn {
@@ -152,16 +151,23 @@ impl Shell {
     pub(crate) fn turn(&mut self, arrived: Arrived, now: Now) {
         let mut turn = Turn::default();
         self.read_anew(now);
+        // Nothing is known here that others may not know: who only asks does not wait for what this
+        // turn has to write.
+        let (queries, asks): (Vec<Ask>, Vec<Ask>) =
+            arrived.asks.into_iter().partition(|ask| matches!(ask, Ask::Query { .. }));
+        for query in queries {
+            self.on_ask(query, &mut turn, now);
+        }
         for report in arrived.loops {
             self.on_loop(report, now);
         }
         for news in arrived.news {
             self.on_news(news, &mut turn, now);
         }
-        if arrived.asks.iter().any(Ask::writes) {
+        if asks.iter().any(Ask::writes) {
             self.try_again(&mut turn, now);
         }
-        for ask in arrived.asks {
+        for ask in asks {
             self.on_ask(ask, &mut turn, now);
         }
         if self.ports.next_try().is_some_and(|at| at <= now.mono) {
@@ -274,7 +280,7 @@ impl Shell {
                     Err(problem) => turn.answers.push((ticket, Err(problem))),
                 }
             }
-            Ask::Query { ticket, query, block } => turn.queries.push((ticket, query, block)),
+            Ask::Query { ticket, query, block } => self.answer_query(ticket, query, block, now),
             Ask::ArtifactStored { ticket, digest, bytes } => {
                 if self.storage == Storage::Good {
                     turn.batch.artifacts.push((digest, bytes, now.wall));
@@ -304,9 +310,6 @@ impl Shell {
                 Ok(()) => self.answer_command(&taken, now),
                 Err(problem) => self.send_answer(taken.ticket, Err(problem)),
             }
-        }
-        for (ticket, query, block) in turn.queries {
-            self.answer_query(ticket, query, block, now);
         }
     }
 

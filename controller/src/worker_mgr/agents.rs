@@ -130,7 +130,7 @@ impl Manager {
         let answer = Assignments {
             cluster: self.settings.cluster.clone(),
             generation: plan.generation,
-            instances: plan.assignments.clone(),
+            instances: plan.assignments.iter().map(|each| (**each).clone()).collect(),
         };
         self.answer(ticket, Ok(Reply::Document(Document::new(200, &answer))));
     }

@@ -86,6 +86,7 @@ mod tests {
 
     fn plan(generation: u64, assignments: Vec<Assignment>) -> WorkerPlan {
         let worker = WorkerName::new("w1").expect("a name");
+        let assignments = assignments.into_iter().map(Arc::new).collect();
         WorkerPlan { worker, generation, previous_generation: generation - 1, assignments }
     }
 

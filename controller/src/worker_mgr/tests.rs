@@ -169,7 +169,8 @@ fn hello(session: u64, agent_port: u16) -> Hello {
 
 fn plan(worker: &WorkerName, generation: u64, assignments: Vec<Assignment>) -> Arc<WorkerPlan> {
     let previous_generation = generation - 1;
-    Arc::new(WorkerPlan { worker: worker.clone(), generation, previous_generation, assignments })
+    let (worker, assignments) = (worker.clone(), assignments.into_iter().map(Arc::new).collect());
+    Arc::new(WorkerPlan { worker, generation, previous_generation, assignments })
 }
 
 fn assignment(id: u64, generation: u64, desired: Desired) -> Assignment {

@@ -209,7 +209,7 @@ impl Manager {
             Some(plan) => Answer::Assignments(Box::new(Assignments {
                 cluster: CLUSTER.to_owned(),
                 generation: plan.generation,
-                instances: plan.assignments.clone(),
+                instances: plan.assignments.iter().map(|each| (**each).clone()).collect(),
             })),
         }
     }

@@ -1,6 +1,7 @@
 //! The controller's disk: what is committed, as SQLite would have it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
@@ -43,6 +44,11 @@ impl Store {
     fn apply(&mut self, change: &Change) -> Result<(), String> {
         match change.clone() {
             Change::PutWorker(row) => drop(self.workers.insert(row.name.clone(), row)),
+            Change::PutGeneration { worker, generation } => {
+                let known = self.workers.get_mut(&worker);
+                let row = known.ok_or_else(|| format!("worker {worker} is not stored"))?;
+                row.generation = generation;
+            }
             Change::DropWorker(name) => drop(self.workers.remove(&name)),
             Change::PutService(row) => drop(self.services.insert(row.name.clone(), row)),
             Change::DropService(name) => {
@@ -73,7 +79,7 @@ impl Store {
                 if let Some(survey) = row.survey().filter(|it| !self.surveys.contains(&it.id)) {
                     return Err(format!("{} names survey {}, not stored", row.id, survey.id));
                 }
-                self.instances.insert(row.id, row);
+                self.instances.insert(row.id, Arc::unwrap_or_clone(row));
             }
             Change::DropInstance(id) => drop(self.instances.remove(&id)),
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tucano_common::name::{ServiceName, WorkerName};
 
-use super::model::Indices;
+use super::indices::Indices;
 use super::{Cluster, Instance, LeaseState, Phase, Service, State};
 
 impl Cluster {
@@ -107,8 +107,7 @@ impl Cluster {
             fresh.add(instance, self.reservation(instance));
         }
         for deployment in self.deployments() {
-            let ids = fresh.deployments.entry(deployment.service.clone()).or_default();
-            ids.insert(deployment.id);
+            fresh.add_deployment(deployment);
         }
         if fresh != self.indices {
             faults.push("an index differs from the records".to_owned());

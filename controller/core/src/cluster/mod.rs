@@ -9,6 +9,7 @@
 mod decision;
 mod deployment;
 mod event;
+mod indices;
 mod instance;
 mod invariants;
 mod joined;

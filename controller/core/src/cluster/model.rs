@@ -11,6 +11,7 @@ use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec::Spec;
 
+use super::indices::{Indices, OnWorker};
 use super::joined::Joined;
 use super::{Deployment, Instance, Live, Load, Reserved, Revision, Service, Worker};
 use crate::deployer::Rows;
@@ -23,26 +24,18 @@ pub struct Cluster {
     services: BTreeMap<ServiceName, Service>,
     revisions: BTreeMap<ServiceName, BTreeMap<u64, Revision>>,
     deployments: BTreeMap<DeploymentId, Deployment>,
-    instances: BTreeMap<InstanceId, Instance>,
+    /// Shared with what is to be stored.
+    instances: BTreeMap<InstanceId, Arc<Instance>>,
     pub(super) indices: Indices,
     touched: Touched,
-}
-
-/// What can be derived from the records.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Indices {
-    pub(super) alive: BTreeMap<ServiceName, BTreeSet<InstanceId>>,
-    pub(super) ended: BTreeMap<ServiceName, BTreeSet<InstanceId>>,
-    pub(super) deployments: BTreeMap<ServiceName, BTreeSet<DeploymentId>>,
-    pub(super) on_worker: BTreeMap<WorkerName, BTreeSet<InstanceId>>,
-    pub(super) reserved: BTreeMap<WorkerName, Reserved>,
-    pub(super) surveys: BTreeMap<u64, u32>,
 }
 
 /// The keys of the records that were written or dropped since the last [`Cluster::take_touched`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) workers: BTreeSet<WorkerName>,
+    /// Workers of which only the generation changed, if they are not among those too.
+    pub(crate) generations: BTreeSet<WorkerName>,
     pub(crate) services: BTreeSet<ServiceName>,
     pub(crate) revisions: BTreeSet<(ServiceName, u64)>,
     pub(crate) deployments: BTreeSet<DeploymentId>,
@@ -82,16 +75,17 @@ impl Cluster {
     /// search for each.
     pub(crate) fn seats(&self) -> impl Iterator<Item = (&Worker, Option<Load>, Reserved)> {
         let mut live = Joined::new(self.live.iter());
-        let mut reserved = Joined::new(self.indices.reserved.iter());
+        let mut on_worker = Joined::new(self.indices.workers.iter());
         self.workers.values().map(move |worker| {
             let load = live.at(&worker.name).and_then(|live| live.load);
-            (worker, load, reserved.at(&worker.name).copied().unwrap_or_default())
+            let reserved = on_worker.at(&worker.name).map(|on_worker| on_worker.reserved);
+            (worker, load, reserved.unwrap_or_default())
         })
     }
 
     /// What placement has given away of a worker.
     pub fn reserved(&self, worker: &WorkerName) -> Reserved {
-        self.indices.reserved.get(worker).copied().unwrap_or_default()
+        self.indices.workers.get(worker).map_or(Reserved::default(), |on_worker| on_worker.reserved)
     }
 
     /// Every service, by name.
@@ -134,7 +128,8 @@ impl Cluster {
         &self,
         service: &ServiceName,
     ) -> impl DoubleEndedIterator<Item = &Deployment> {
-        let ids = self.indices.deployments.get(service).into_iter().flatten();
+        let of_service = self.indices.services.get(service).into_iter();
+        let ids = of_service.flat_map(|of_service| &of_service.deployments);
         ids.filter_map(|id| self.deployments.get(id))
     }
 
@@ -145,29 +140,46 @@ impl Cluster {
 
     /// Every kept instance, oldest first, the ended ones too.
     pub fn instances(&self) -> impl DoubleEndedIterator<Item = &Instance> {
-        self.instances.values()
+        self.instances.values().map(Arc::as_ref)
     }
 
     /// One instance.
     pub fn instance(&self, id: InstanceId) -> Option<&Instance> {
+        self.instances.get(&id).map(Arc::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_instance(&self, id: InstanceId) -> Option<&Arc<Instance>> {
         self.instances.get(&id)
     }
 
     /// A service's instances that have not ended, oldest first.
     pub fn alive_of(&self, service: &ServiceName) -> impl DoubleEndedIterator<Item = &Instance> {
-        let ids = self.indices.alive.get(service).into_iter().flatten();
-        ids.filter_map(|id| self.instances.get(id))
+        let of_service = self.indices.services.get(service).into_iter();
+        let ids = of_service.flat_map(|of_service| &of_service.alive);
+        ids.filter_map(|id| self.instance(*id))
     }
 
     /// A service's ended instances that are kept, oldest first.
     pub fn ended_of(&self, service: &ServiceName) -> impl DoubleEndedIterator<Item = &Instance> {
-        let ids = self.indices.ended.get(service).into_iter().flatten();
-        ids.filter_map(|id| self.instances.get(id))
+        let of_service = self.indices.services.get(service).into_iter();
+        let ids = of_service.flat_map(|of_service| &of_service.ended);
+        ids.filter_map(|id| self.instance(*id))
     }
 
     /// How many they are.
     pub(crate) fn ended_count(&self, service: &ServiceName) -> usize {
-        self.indices.ended.get(service).map_or(0, BTreeSet::len)
+        self.indices.services.get(service).map_or(0, |of_service| of_service.ended.len())
+    }
+
+    /// How many of a service's instances may receive requests.
+    pub fn healthy_count(&self, service: &ServiceName) -> usize {
+        self.indices.services.get(service).map_or(0, |of_service| of_service.healthy)
+    }
+
+    /// How many instances are kept, by the name of their state.
+    pub fn instance_counts(&self) -> &BTreeMap<&'static str, u32> {
+        &self.indices.states
     }
 
     /// A deployment's instances, ended ones too, oldest first: those that it made, and while it is
@@ -186,8 +198,17 @@ impl Cluster {
 
     /// The instances that stand on a worker, oldest first.
     pub fn on_worker(&self, worker: &WorkerName) -> impl Iterator<Item = &Instance> {
-        let ids = self.indices.on_worker.get(worker).into_iter().flatten();
-        ids.filter_map(|id| self.instances.get(id))
+        self.generations_on(worker).filter_map(|(id, _)| self.instance(id))
+    }
+
+    /// The same by their ids, each with its assignment's generation.
+    pub(crate) fn generations_on(
+        &self,
+        worker: &WorkerName,
+    ) -> impl Iterator<Item = (InstanceId, u64)> {
+        let on_worker = self.indices.workers.get(worker).into_iter();
+        let all = on_worker.flat_map(|OnWorker { instances, .. }| instances);
+        all.map(|(id, generation)| (*id, *generation))
     }
 
     /// Where an instance's process listens; none before its worker said so.
@@ -203,6 +224,14 @@ impl Cluster {
         if self.workers.get(&worker.name) != Some(&worker) {
             self.touched.workers.insert(worker.name.clone());
             self.workers.insert(worker.name.clone(), worker);
+        }
+    }
+
+    /// Writes no more of a worker than what a change of its assignments changes.
+    pub(crate) fn put_generation(&mut self, name: &WorkerName, generation: u64) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.generation = generation;
+            self.touched.generations.insert(name.clone());
         }
     }
 
@@ -259,47 +288,42 @@ impl Cluster {
 
     pub(crate) fn put_deployment(&mut self, deployment: Deployment) {
         let id = deployment.id;
-        self.indices.deployments.entry(deployment.service.clone()).or_default().insert(id);
+        self.indices.add_deployment(&deployment);
         self.touched.deployments.insert(id);
         self.deployments.insert(id, deployment);
     }
 
     pub(crate) fn drop_deployment(&mut self, id: DeploymentId) {
         if let Some(deployment) = self.deployments.remove(&id) {
-            remove_from(&mut self.indices.deployments, &deployment.service, &id);
+            self.indices.remove_deployment(&deployment);
             self.touched.deployments.insert(id);
         }
     }
 
-    /// Writes an instance; one that is written as it stands is not touched. False then.
+    /// Writes an instance; one that is written as it stands is not touched.
     pub(crate) fn put_instance(&mut self, instance: Instance) {
         let id = instance.id;
-        let old = self.instances.remove(&id);
-        if old.as_ref() == Some(&instance) {
-            self.instances.insert(id, instance);
+        let old = self.instances.get(&id).map(Arc::as_ref);
+        if old == Some(&instance) {
             return;
         }
-        if let Some(old) = &old {
-            self.unindex(old);
-        }
-        self.index(&instance);
-        if let Some(survey) = old.as_ref().and_then(Instance::survey)
-            && instance.survey().map(|each| each.id) != Some(survey.id)
-        {
-            self.touched.surveys.insert(survey.id);
-        }
-        if let Some(survey) = instance.survey()
-            && old.as_ref().and_then(Instance::survey).map(|each| each.id) != Some(survey.id)
-        {
-            self.touched.surveys.insert(survey.id);
+        let takes = self.reservation(&instance);
+        // Its revision, and so what it takes, is the same for all its life; only whether it is on
+        // its way changes.
+        let before = old.map(|old| (old, Reserved { coming: coming(old), ..takes }));
+        self.indices.replace(before, (&instance, takes));
+        let [was, is] = [old, Some(&instance)].map(|each| each?.survey().map(|survey| survey.id));
+        if was != is {
+            self.touched.surveys.extend(was.into_iter().chain(is));
         }
         self.touched.instances.insert(id);
-        self.instances.insert(id, instance);
+        self.instances.insert(id, Arc::new(instance));
     }
 
     pub(crate) fn drop_instance(&mut self, id: InstanceId) {
         if let Some(instance) = self.instances.remove(&id) {
-            self.unindex(&instance);
+            let takes = self.reservation(&instance);
+            self.indices.remove(&instance, takes);
             self.touched.instances.insert(id);
             self.touched.surveys.extend(instance.survey().map(|survey| survey.id));
         }
@@ -314,16 +338,6 @@ impl Cluster {
         self.indices.surveys.get(&id).copied().unwrap_or(0)
     }
 
-    fn index(&mut self, instance: &Instance) {
-        let reserved = self.reservation(instance);
-        self.indices.add(instance, reserved);
-    }
-
-    fn unindex(&mut self, instance: &Instance) {
-        let reserved = self.reservation(instance);
-        self.indices.remove(instance, reserved);
-    }
-
     /// What one instance takes of its worker, by the revision that it was made with.
     pub(crate) fn reservation(&self, instance: &Instance) -> Reserved {
         let resources = self.born_spec(instance).map(|spec| spec.resources);
@@ -331,58 +345,12 @@ impl Cluster {
             cpu_millis: resources.and_then(|each| each.cpu_millis).map_or(0, u64::from),
             memory_bytes: resources.and_then(|each| each.memory_bytes).unwrap_or(0),
             instances: 1,
-            coming: u32::from(instance.state.stays() && !instance.healthy()),
+            coming: coming(instance),
         }
     }
 }
 
-impl Indices {
-    pub(super) fn add(&mut self, instance: &Instance, reservation: Reserved) {
-        let by_end = if instance.state.ended() { &mut self.ended } else { &mut self.alive };
-        by_end.entry(instance.service.clone()).or_default().insert(instance.id);
-        if let Some(survey) = instance.survey() {
-            *self.surveys.entry(survey.id).or_default() += 1;
-        }
-        let Some(place) = instance.state.place() else { return };
-        self.on_worker.entry(place.worker.clone()).or_default().insert(instance.id);
-        let reserved = self.reserved.entry(place.worker.clone()).or_default();
-        reserved.cpu_millis += reservation.cpu_millis;
-        reserved.memory_bytes += reservation.memory_bytes;
-        reserved.instances += reservation.instances;
-        reserved.coming += reservation.coming;
-    }
-
-    fn remove(&mut self, instance: &Instance, reservation: Reserved) {
-        let by_end = if instance.state.ended() { &mut self.ended } else { &mut self.alive };
-        remove_from(by_end, &instance.service, &instance.id);
-        if let Some(survey) = instance.survey()
-            && let Some(uses) = self.surveys.get_mut(&survey.id)
-        {
-            *uses -= 1;
-            if *uses == 0 {
-                self.surveys.remove(&survey.id);
-            }
-        }
-        let Some(place) = instance.state.place() else { return };
-        remove_from(&mut self.on_worker, &place.worker, &instance.id);
-        if let Some(reserved) = self.reserved.get_mut(&place.worker) {
-            reserved.cpu_millis -= reservation.cpu_millis;
-            reserved.memory_bytes -= reservation.memory_bytes;
-            reserved.instances -= reservation.instances;
-            reserved.coming -= reservation.coming;
-            if reserved.instances == 0 {
-                self.reserved.remove(&place.worker);
-            }
-        }
-    }
-}
-
-/// Removes a value from a key's set, and the set with its last value.
-fn remove_from<K: Ord, V: Ord>(sets: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
-    if let Some(set) = sets.get_mut(key) {
-        set.remove(value);
-        if set.is_empty() {
-            sets.remove(key);
-        }
-    }
+/// 1 where an instance is on its way to what its worker will be measured with.
+fn coming(instance: &Instance) -> u32 {
+    u32::from(instance.state.stays() && !instance.healthy())
 }

@@ -315,6 +315,13 @@ impl Output {
 pub enum Change {
     /// Insert or replace.
     PutWorker(Worker),
+    /// Update no more than the generation: its assignments changed.
+    PutGeneration {
+        /// Whose.
+        worker: WorkerName,
+        /// Which.
+        generation: u64,
+    },
     /// Delete.
     DropWorker(WorkerName),
     /// Insert or replace.
@@ -339,7 +346,7 @@ pub enum Change {
     /// Delete: no instance names it any more.
     DropSurvey(u64),
     /// Insert or replace.
-    PutInstance(Instance),
+    PutInstance(Arc<Instance>),
     /// Delete.
     DropInstance(InstanceId),
 }
@@ -354,14 +361,15 @@ pub struct WorkerPlan {
     /// The one published before it: a worker that holds that one needs only the assignments whose
     /// generation is `generation` (those are what to push).
     pub previous_generation: u64,
-    /// Everything.
-    pub assignments: Vec<Assignment>,
+    /// Everything, by id; those that did not change are shared with the plan before.
+    pub assignments: Vec<Arc<Assignment>>,
 }
 
 impl WorkerPlan {
     /// The assignments that changed with this plan.
     pub fn changed(&self) -> impl Iterator<Item = &Assignment> {
-        self.assignments.iter().filter(|each| each.generation == self.generation)
+        let all = self.assignments.iter().map(Arc::as_ref);
+        all.filter(|each| each.generation == self.generation)
     }
 }
 

@@ -225,6 +225,7 @@ impl Deployer {
         self.draining.remove(name);
         self.replanned.remove(name);
         self.cluster.drop_worker(name);
+        self.plans.remove(name);
         self.routes.forget_workers();
         // The reasons of what waits name every worker: this one no more.
         self.mark_waiting();

@@ -13,9 +13,9 @@ use super::balance::Balance;
 use super::placement::{Ask, plan};
 use super::routes::Routes;
 use super::{Accepted, Command, Config, Fact, LoadError, Output, Preview, Refusal, Rows};
-use super::{ServiceHealth, Simulation, WorkerPlan};
+use super::{ServiceCondition, ServiceHealth, Simulation, WorkerPlan};
 use crate::balancer::table::RoutingTable;
-use crate::cluster::{Admission, Cluster, Decision, Event, LeaseState};
+use crate::cluster::{Admission, Cluster, Decision, Event, LeaseState, Service};
 
 /// Desired state against observed state.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ pub struct Deployer {
     pub(super) draining: BTreeSet<WorkerName>,
     /// Workers whose plan is to be published, with the generation published before.
     pub(super) replanned: BTreeMap<WorkerName, u64>,
+    /// The plans as they were handed over last: what did not change since is taken from there.
+    pub(super) plans: BTreeMap<WorkerName, Arc<WorkerPlan>>,
     /// When to look at something again though nothing happened.
     pub(super) deadlines: Deadlines<Due, Wall>,
     pub(super) routes: Routes,
@@ -96,6 +98,7 @@ impl Deployer {
             waiting: BTreeSet::new(),
             draining: BTreeSet::new(),
             replanned: BTreeMap::new(),
+            plans: BTreeMap::new(),
             deadlines: Deadlines::default(),
             balance: Balance::default(),
         };
@@ -273,6 +276,11 @@ impl Deployer {
     pub fn health_of(&self, service: &ServiceName) -> Option<ServiceHealth> {
         let service = self.cluster.service(service)?;
         super::health::health(&self.cluster, service, &self.outside_of(service))
+    }
+
+    /// The same in a word, and cheap: for counting.
+    pub fn condition_of(&self, service: &Service) -> Option<ServiceCondition> {
+        super::health::condition_of(&self.cluster, service, &self.outside_of(service))
     }
 
     /// What came of everything since the last time.

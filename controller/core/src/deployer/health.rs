@@ -11,35 +11,55 @@ pub(super) fn health(
     service: &Service,
     outside: &[OutsideAddress],
 ) -> Option<ServiceHealth> {
-    let spec = cluster.spec_of(service)?;
-    let (healthy, wanted) = match &spec.workload {
-        Workload::External(addresses) => {
-            let well = outside.iter().filter(|each| each.down.is_none());
-            (well.count(), addresses.len())
-        }
-        Workload::Scripts(_) => {
-            let healthy = cluster.alive_of(&service.name).filter(|each| each.healthy());
-            (healthy.count(), spec.concurrency as usize)
-        }
-    };
-    let (condition, reason) = match service.phase {
-        Phase::Ending => (ServiceCondition::Stopping, None),
-        Phase::Deploying => (ServiceCondition::Deploying, deployment_reason(cluster, service)),
-        Phase::Failed if healthy == 0 && wanted > 0 => {
-            (ServiceCondition::Failed, deployment_reason(cluster, service))
-        }
-        Phase::Failed | Phase::Settled if healthy < wanted => {
-            let reason = deployment_reason(cluster, service)
-                .or_else(|| waits(cluster, service))
-                .or_else(|| fails(outside));
-            (ServiceCondition::Degraded, reason)
-        }
-        Phase::Failed | Phase::Settled => {
-            (ServiceCondition::Running, deployment_reason(cluster, service))
+    let (healthy, wanted) = counts(cluster, service, outside)?;
+    let condition = condition(service, healthy, wanted);
+    let reason = match condition {
+        ServiceCondition::Stopping => None,
+        ServiceCondition::Degraded => deployment_reason(cluster, service)
+            .or_else(|| waits(cluster, service))
+            .or_else(|| fails(outside)),
+        ServiceCondition::Deploying | ServiceCondition::Failed | ServiceCondition::Running => {
+            deployment_reason(cluster, service)
         }
     };
     let [healthy, wanted] = [healthy, wanted].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     Some(ServiceHealth { condition, reason, healthy, wanted })
+}
+
+/// The same in a word, without looking at each instance.
+pub(super) fn condition_of(
+    cluster: &Cluster,
+    service: &Service,
+    outside: &[OutsideAddress],
+) -> Option<ServiceCondition> {
+    let (healthy, wanted) = counts(cluster, service, outside)?;
+    Some(condition(service, healthy, wanted))
+}
+
+/// How many are healthy, and how many are wanted.
+fn counts(
+    cluster: &Cluster,
+    service: &Service,
+    outside: &[OutsideAddress],
+) -> Option<(usize, usize)> {
+    let spec = cluster.spec_of(service)?;
+    Some(match &spec.workload {
+        Workload::External(addresses) => {
+            let well = outside.iter().filter(|each| each.down.is_none());
+            (well.count(), addresses.len())
+        }
+        Workload::Scripts(_) => (cluster.healthy_count(&service.name), spec.concurrency as usize),
+    })
+}
+
+fn condition(service: &Service, healthy: usize, wanted: usize) -> ServiceCondition {
+    match service.phase {
+        Phase::Ending => ServiceCondition::Stopping,
+        Phase::Deploying => ServiceCondition::Deploying,
+        Phase::Failed if healthy == 0 && wanted > 0 => ServiceCondition::Failed,
+        Phase::Failed | Phase::Settled if healthy < wanted => ServiceCondition::Degraded,
+        Phase::Failed | Phase::Settled => ServiceCondition::Running,
+    }
 }
 
 fn deployment_reason(cluster: &Cluster, service: &Service) -> Option<String> {

@@ -114,42 +114,60 @@ impl Deployer {
     /// published, however many changes there are until then.
     pub(super) fn replan(&mut self, name: &WorkerName) -> u64 {
         let Some(worker) = self.cluster.worker(name) else { return 0 };
+        let generation = worker.generation;
         let published = match self.replanned.get(name) {
             Some(published) => *published,
-            None => *self.replanned.entry(name.clone()).or_insert(worker.generation),
+            None => *self.replanned.entry(name.clone()).or_insert(generation),
         };
-        if worker.generation == published {
-            let worker = Worker { generation: published + 1, ..worker.clone() };
-            self.cluster.put_worker(worker);
+        if generation == published {
+            self.cluster.put_generation(name, published + 1);
         }
         published + 1
     }
 
     pub(super) fn take_plans(&mut self) -> Vec<Arc<WorkerPlan>> {
         let replanned = std::mem::take(&mut self.replanned);
-        let plans = replanned.into_iter().filter_map(|(name, published)| {
-            Some(self.worker_plan(self.cluster.worker(&name)?, published))
-        });
-        plans.collect()
+        let mut plans = Vec::with_capacity(replanned.len());
+        for (name, published) in replanned {
+            let Some(worker) = self.cluster.worker(&name) else { continue };
+            let plan = self.worker_plan(worker, published);
+            self.plans.insert(name, plan.clone());
+            plans.push(plan);
+        }
+        plans
     }
 
+    /// A worker's plan as of now. An assignment that changes has another generation.
     pub(super) fn worker_plan(&self, worker: &Worker, published: u64) -> Arc<WorkerPlan> {
-        let assignments = self.cluster.on_worker(&worker.name).filter_map(|instance| {
-            Some(Assignment {
-                id: instance.id,
-                generation: instance.state.place()?.generation,
-                service: instance.service.clone(),
-                revision: instance.born_revision,
-                desired: instance.state.desired()?,
-                restart_nonce: instance.restart_nonce,
-                spec: self.cluster.born_spec(instance)?.clone(),
-            })
-        });
+        let before = self.plans.get(&worker.name).map_or(&[][..], |plan| &plan.assignments);
+        let mut before = before.iter().peekable();
+        let assignments =
+            self.cluster.generations_on(&worker.name).filter_map(|(id, generation)| {
+                while before.next_if(|each| each.id < id).is_some() {}
+                let same = before.next_if(|each| each.id == id && each.generation == generation);
+                debug_assert!(
+                    same.is_none_or(|same| self.assignment(id).as_ref() == Some(&**same))
+                );
+                same.cloned().or_else(|| self.assignment(id).map(Arc::new))
+            });
         Arc::new(WorkerPlan {
             worker: worker.name.clone(),
             generation: worker.generation,
             previous_generation: published,
             assignments: assignments.collect(),
+        })
+    }
+
+    fn assignment(&self, id: InstanceId) -> Option<Assignment> {
+        let instance = self.cluster.instance(id)?;
+        Some(Assignment {
+            id,
+            generation: instance.state.place()?.generation,
+            service: instance.service.clone(),
+            revision: instance.born_revision,
+            desired: instance.state.desired()?,
+            restart_nonce: instance.restart_nonce,
+            spec: self.cluster.born_spec(instance)?.clone(),
         })
     }
 
@@ -159,6 +177,11 @@ impl Deployer {
         let touched = self.cluster.take_touched();
         let cluster = &self.cluster;
         let (mut puts, mut drops) = (Vec::new(), Vec::new());
+        for name in touched.generations.difference(&touched.workers) {
+            let generation = cluster.worker(name).map(|worker| worker.generation);
+            let worker = name.clone();
+            puts.extend(generation.map(|generation| Change::PutGeneration { worker, generation }));
+        }
         for name in touched.workers {
             match cluster.worker(&name) {
                 Some(worker) => puts.push(Change::PutWorker(worker.clone())),
@@ -187,7 +210,7 @@ impl Deployer {
         puts.extend(surveys.into_iter().map(Change::PutSurvey));
         drops.extend(gone.into_iter().map(Change::DropSurvey));
         for id in touched.instances {
-            match cluster.instance(id) {
+            match cluster.shared_instance(id) {
                 Some(instance) => puts.push(Change::PutInstance(instance.clone())),
                 None => drops.push(Change::DropInstance(id)),
             }

@@ -92,14 +92,14 @@ impl Deployer {
             cause = self.tell_instance(&instance, story, at);
             instance.event = cause;
         }
-        let (id, service) = (instance.id, instance.service.clone());
-        let before = self.cluster.instance(id).map(|each| each.state.clone());
-        let after = instance.state.clone();
+        let was_alive = self.cluster.instance(instance.id).is_some_and(|it| !it.state.ended());
+        let ends = instance.state.ended() && was_alive;
+        let left = ends.then(|| (instance.service.clone(), instance.state.worker().cloned()));
+        self.routes.touch(&instance.service);
         self.cluster.put_instance(instance);
-        self.routes.touch(&service);
         // An instance that left its worker is left out of its assignments, and made room.
-        if after.ended() && before.is_some_and(|before| !before.ended()) {
-            if let Some(worker) = after.worker().cloned() {
+        if let Some((service, worker)) = left {
+            if let Some(worker) = worker {
                 self.replan(&worker);
                 self.mark_waiting();
             }

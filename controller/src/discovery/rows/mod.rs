@@ -15,6 +15,9 @@ use tucano_controller_core::deployer::{Change, Rows};
 pub(super) fn apply(conn: &Connection, change: &Change) -> rusqlite::Result<()> {
     match change {
         Change::PutWorker(worker) => workers::put(conn, worker),
+        Change::PutGeneration { worker, generation } => {
+            workers::put_generation(conn, worker, *generation)
+        }
         Change::DropWorker(name) => drop_row(conn, "DELETE FROM workers WHERE name = ?1", name),
         Change::PutService(service) => services::put(conn, service),
         Change::DropService(name) => drop_row(conn, "DELETE FROM services WHERE name = ?1", name),

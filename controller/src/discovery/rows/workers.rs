@@ -50,6 +50,17 @@ pub(super) fn put(conn: &Connection, worker: &Worker) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Writes a worker's generation.
+pub(super) fn put_generation(
+    conn: &Connection,
+    worker: &WorkerName,
+    generation: u64,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE workers SET generation = ?2 WHERE name = ?1")?
+        .execute(params![worker.as_str(), big(generation)])?;
+    Ok(())
+}
+
 /// Reads one of [`SELECT`].
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Worker> {
     Ok(Worker {

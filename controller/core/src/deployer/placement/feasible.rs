@@ -58,10 +58,7 @@ impl<'a> Bench<'a> {
             if let Some((on, freed)) = &freed
                 && **on == worker.name
             {
-                reserved.cpu_millis -= freed.cpu_millis;
-                reserved.memory_bytes -= freed.memory_bytes;
-                reserved.instances -= freed.instances;
-                reserved.coming -= freed.coming;
+                reserved.give_back(*freed);
             }
             let port = spec.network.fixed_port;
             Bench {

@@ -23,6 +23,8 @@ fn with(state: &State) -> (World, InstanceId) {
     let home = instance.state.place().unwrap().clone();
     instance.state = at_home(state, &home.worker, home.generation, world.now.wall);
     world.deployer.cluster.put_instance(instance);
+    // It was not told by a new generation, as everything is that the deployer itself does.
+    world.deployer.plans.clear();
     (world, id)
 }
 

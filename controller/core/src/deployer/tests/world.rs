@@ -43,6 +43,9 @@ impl Store {
     fn apply(&mut self, change: Change) {
         match change {
             Change::PutWorker(row) => drop(self.workers.insert(row.name.clone(), row)),
+            Change::PutGeneration { worker, generation } => {
+                self.workers.get_mut(&worker).expect("a stored worker").generation = generation;
+            }
             Change::DropWorker(name) => drop(self.workers.remove(&name)),
             Change::PutService(row) => drop(self.services.insert(row.name.clone(), row)),
             Change::DropService(name) => drop(self.services.remove(&name)),
@@ -56,7 +59,9 @@ impl Store {
             Change::DropDeployment(id) => drop(self.deployments.remove(&id)),
             Change::PutSurvey(survey) => drop(self.surveys.insert(survey.id)),
             Change::DropSurvey(id) => drop(self.surveys.remove(&id)),
-            Change::PutInstance(row) => drop(self.instances.insert(row.id, row)),
+            Change::PutInstance(row) => {
+                self.instances.insert(row.id, Arc::unwrap_or_clone(row));
+            }
             Change::DropInstance(id) => drop(self.instances.remove(&id)),
         }
     }
