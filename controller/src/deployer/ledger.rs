@@ -1,4 +1,5 @@
-//! How many requests the balancer took, and lost, while a deployment was on its way.
+//! How many requests the balancer took, and lost, while a deployment was on its way; the event of
+//! its end says so.
 //!
 //! The loops count since the start of the process; here stands where each deployment began, and
 //! what it came to. Not stored: of a deployment from before the start nothing is said.
@@ -25,6 +26,8 @@ pub(super) struct Ledger {
 enum Meanwhile {
     /// It is on its way; these were the counts when it began.
     Since(ServiceName, RequestCounts),
+    /// The same, and what the event of its end says, which is not stored yet.
+    Ending(ServiceName, RequestCounts, RequestCounts),
     /// It has ended; this is what was between.
     Was(RequestCounts),
 }
@@ -53,15 +56,36 @@ impl Ledger {
                 let began = Meanwhile::Since(service.clone(), self.sums(service));
                 self.meanwhile.insert(id, began);
             }
-            EventKind::DeploymentSucceeded
-            | EventKind::DeploymentFailed
-            | EventKind::DeploymentReverted
-            | EventKind::DeploymentSuperseded => {
-                if let Some(counts) = self.of(id) {
+            _ if is_end(event) => {
+                let counts = match self.meanwhile.get(&id) {
+                    Some(Meanwhile::Ending(_, _, told)) => Some(*told),
+                    Some(Meanwhile::Since(..) | Meanwhile::Was(_)) | None => self.of(id),
+                };
+                if let Some(counts) = counts {
                     self.meanwhile.insert(id, Meanwhile::Was(counts));
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Adds to the events of deployments' ends what became of the requests meanwhile, where there
+    /// were any.
+    pub(super) fn tell(&mut self, events: &mut [Event]) {
+        for event in events.iter_mut().filter(|event| is_end(event)) {
+            let Some(id) = event.deployment else { continue };
+            let Some(counts) = self.of(id) else { continue };
+            if let Some(Meanwhile::Since(service, began) | Meanwhile::Ending(service, began, _)) =
+                self.meanwhile.remove(&id)
+            {
+                self.meanwhile.insert(id, Meanwhile::Ending(service, began, counts));
+            }
+            let RequestCounts { accepted, lost } = counts;
+            let requests = if accepted == 1 { "request" } else { "requests" };
+            if accepted > 0 {
+                let said = format!("; {accepted} {requests} meanwhile, {lost} lost");
+                event.message.push_str(&said);
+            }
         }
     }
 
@@ -79,7 +103,7 @@ impl Ledger {
     pub(super) fn of(&self, id: DeploymentId) -> Option<RequestCounts> {
         match self.meanwhile.get(&id)? {
             Meanwhile::Was(counts) => Some(*counts),
-            Meanwhile::Since(service, began) => {
+            Meanwhile::Since(service, began) | Meanwhile::Ending(service, began, _) => {
                 let now = self.sums(service);
                 Some(RequestCounts {
                     accepted: now.accepted.saturating_sub(began.accepted),
@@ -88,6 +112,16 @@ impl Ledger {
             }
         }
     }
+}
+
+fn is_end(event: &Event) -> bool {
+    matches!(
+        event.kind,
+        EventKind::DeploymentSucceeded
+            | EventKind::DeploymentFailed
+            | EventKind::DeploymentReverted
+            | EventKind::DeploymentSuperseded
+    )
 }
 
 #[cfg(test)]
@@ -112,7 +146,7 @@ mod tests {
             instance: None,
             worker: None,
             cause: None,
-            message: String::new(),
+            message: "revision 1 is up".to_owned(),
         };
         Batch { events: vec![event], ..Batch::default() }
     }
@@ -135,5 +169,39 @@ mod tests {
         let changes = vec![Change::DropDeployment(ID)];
         ledger.committed(&Batch { changes, ..Batch::default() });
         assert_eq!(ledger.of(ID), None);
+    }
+
+    #[test]
+    fn the_event_of_its_end_says_what_the_deployment_shows() {
+        let total = Arc::new(AtomicU64::new(100));
+        let counter = Arc::clone(&total);
+        let mut ledger = Ledger::new(Box::new(move |_| {
+            let accepted = counter.load(Ordering::Relaxed);
+            ServiceRequests { accepted, lost: accepted / 10, ..ServiceRequests::default() }
+        }));
+        let told = |ledger: &mut Ledger, kind| {
+            let mut batch = batch(kind);
+            ledger.tell(&mut batch.events);
+            (batch.events[0].message.clone(), batch)
+        };
+        let (message, begun) = told(&mut ledger, EventKind::DeploymentStarted);
+        assert_eq!(message, "revision 1 is up");
+        // Of one that began before this process nothing is known.
+        let (message, _) = told(&mut ledger, EventKind::DeploymentFailed);
+        assert_eq!(message, "revision 1 is up");
+        ledger.committed(&begun);
+        let (message, _) = told(&mut ledger, EventKind::DeploymentSucceeded);
+        assert_eq!(message, "revision 1 is up", "nobody asked meanwhile");
+        total.store(101, Ordering::Relaxed);
+        let (message, _) = told(&mut ledger, EventKind::DeploymentReverted);
+        assert_eq!(message, "revision 1 is up; 1 request meanwhile, 0 lost");
+        // That could not be stored; the deployment goes on and ends later.
+        total.store(150, Ordering::Relaxed);
+        assert_eq!(ledger.of(ID), Some(RequestCounts { accepted: 50, lost: 5 }));
+        let (message, batch) = told(&mut ledger, EventKind::DeploymentSucceeded);
+        assert_eq!(message, "revision 1 is up; 50 requests meanwhile, 5 lost");
+        total.store(900, Ordering::Relaxed);
+        ledger.committed(&batch);
+        assert_eq!(ledger.of(ID), Some(RequestCounts { accepted: 50, lost: 5 }), "as it was told");
     }
 }

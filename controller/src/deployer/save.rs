@@ -36,7 +36,8 @@ impl Shell {
             return Err(self.storage.problem());
         }
         self.core.drive(now);
-        let Output { changes, events, plans, routing } = self.core.take_output();
+        let Output { changes, mut events, plans, routing } = self.core.take_output();
+        self.ledger.tell(&mut events);
         let mut batch = mem::take(&mut self.unsaved.batch);
         batch.changes.extend(changes);
         batch.events.extend(events);

@@ -1,8 +1,10 @@
-//! What the balancer counts of a service, over many revisions of it.
+//! What the balancer counts of a service: over many revisions of it, and while one is deployed.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
+use tucano_common::wire::views::EventView;
 use tucano_tests::{Lab, SOON};
 use tucano_tools::load::upstream::{Behaviour, Upstream};
 
@@ -53,4 +55,38 @@ fn every_revision_is_counted_however_many_came_before() {
         assert!(shown.len() <= 5, "{shown:?}");
     }
     assert_eq!(lab.service("web").requests.accepted, lab.service("web").requests.ended["answered"]);
+}
+
+#[test]
+fn the_end_of_a_deployment_tells_what_became_of_the_requests_meanwhile() {
+    let lab = Lab::start(1);
+    let mut spec = lab.demo("web", 2);
+    lab.deploy(&spec);
+    lab.wait_healthy("web", 2);
+    spec["env"] = json!({ "VERSION": "2" });
+    let is_over = AtomicBool::new(false);
+    let deployment = std::thread::scope(|scope| {
+        let ask = || {
+            while !is_over.load(Ordering::Relaxed) {
+                assert_eq!(lab.fetch("web", "/").status, 200);
+            }
+        };
+        let asking = scope.spawn(ask);
+        let deployment = lab.deploy(&spec);
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().expect("a client");
+        deployment
+    });
+    let events = lab.events();
+    let is_end = |event: &&EventView| {
+        event.deployment == Some(deployment.id) && event.kind == "deployment_succeeded"
+    };
+    let message = &events.iter().find(is_end).expect("its end").message;
+    let requests = deployment.requests.expect("they were counted");
+    assert!(requests.accepted > 0 && requests.lost == 0, "{requests:?}");
+    let told = format!("; {} requests meanwhile, 0 lost", requests.accepted);
+    assert!(
+        message.starts_with("revision 2 is up after ") && message.ends_with(&told),
+        "{message}"
+    );
 }
