@@ -73,6 +73,9 @@ pub struct Observed {
     pub restart_nonce: u32,
     /// Failed starts and runs in a row.
     pub failures_in_row: u32,
+    /// When it failed: as many of the last as can move it to another worker.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_at: Vec<Wall>,
     /// Why it failed, last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

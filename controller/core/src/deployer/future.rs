@@ -61,7 +61,8 @@ fn bring_back(
     now: Wall,
 ) -> Instance {
     let seen = &mut instance.observed;
-    for time in [&mut seen.start_seen_at, &mut seen.ready_at].into_iter().flatten() {
+    let known = [&mut seen.start_seen_at, &mut seen.ready_at].into_iter().flatten();
+    for time in known.chain(&mut seen.failed_at) {
         *time = (*time).min(now);
     }
     instance.since = instance.since.min(now);

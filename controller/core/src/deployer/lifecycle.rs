@@ -257,7 +257,11 @@ impl Deployer {
     /// Takes in what a worker says of one of its instances.
     pub(super) fn take_report(&mut self, report: &InstanceReport, at: At) {
         let Some(instance) = self.cluster.instance(report.id) else { return };
-        let Some(Step { mut next, told }) = observe(instance, report, at) else { return };
+        // What is assigned is of a revision that is kept: an instance without one is none.
+        let Some(spec) = self.cluster.born_spec(instance) else { return };
+        let Some(Step { mut next, told }) = observe(instance, report, &spec.restart, at) else {
+            return;
+        };
         let stopping_now = matches!(next.state, State::Stopping { .. })
             && matches!(instance.state, State::Placed { .. });
         if stopping_now && let State::Stopping { place, .. } = &mut next.state {

@@ -4,6 +4,7 @@
 //! that is no news, changes nothing. What the deployer wants of the instance (to run, to leave) is
 //! never changed by a report.
 
+use tucano_common::spec::Restart;
 use tucano_common::time::Wall;
 use tucano_common::wire::worker::{InstanceReport, RunState};
 
@@ -17,8 +18,13 @@ pub(super) struct Step {
     pub(super) told: Vec<(EventKind, String)>,
 }
 
-/// What a report makes of an instance; none where it is no news.
-pub(super) fn observe(instance: &Instance, report: &InstanceReport, at: At) -> Option<Step> {
+/// What a report makes of an instance; none where it is no news. `restart`: its spec's.
+pub(super) fn observe(
+    instance: &Instance,
+    report: &InstanceReport,
+    restart: &Restart,
+    at: At,
+) -> Option<Step> {
     let mut next = instance.clone();
     let mut told = Vec::new();
     match &instance.state {
@@ -30,6 +36,7 @@ pub(super) fn observe(instance: &Instance, report: &InstanceReport, at: At) -> O
         State::Placed { place, run, .. } => match report.state {
             RunState::Pending | RunState::Building | RunState::Starting | RunState::Running => {
                 next.observed = observed(instance, report, at.steady);
+                count_failures(&mut next.observed, &instance.observed, restart, at.steady);
                 let now = run_now(*run, instance, report, at.steady);
                 set_run(&mut next, now);
                 told = tell_run(instance, &next, *run, now);
@@ -77,6 +84,7 @@ fn observed(instance: &Instance, report: &InstanceReport, now: Wall) -> Observed
     let started = matches!(report.state, RunState::Starting | RunState::Running);
     let ready = report.state == RunState::Running && report.healthy;
     Observed {
+        failed_at: before.failed_at.clone(),
         port: report.port.or(before.port),
         pid: report.pid,
         started_at: report.started_at,
@@ -88,6 +96,21 @@ fn observed(instance: &Instance, report: &InstanceReport, now: Wall) -> Observed
         start_seen_at: before.start_seen_at.or(started.then_some(now)),
         ready_at: before.ready_at.or(ready.then_some(now)),
     }
+}
+
+/// Keeps the times of the failures that this report is the first to tell of. A report that was lost
+/// may have told of the one before: then the failures in a row say how many there were.
+fn count_failures(next: &mut Observed, before: &Observed, restart: &Restart, now: Wall) {
+    let told = next.failure != before.failure;
+    let grown = next.failures_in_row.saturating_sub(before.failures_in_row);
+    let count = grown.max(u32::from(told)).min(restart.attempts);
+    if count == 0 {
+        return;
+    }
+    next.failed_at.extend((0..count).map(|_| now));
+    next.failed_at.retain(|at| now.since(*at) < restart.window);
+    let surplus = next.failed_at.len().saturating_sub(restart.attempts as usize);
+    next.failed_at.drain(..surplus);
 }
 
 fn run_now(before: Run, instance: &Instance, report: &InstanceReport, now: Wall) -> Run {

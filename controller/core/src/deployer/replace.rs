@@ -71,16 +71,21 @@ impl Deployer {
         Some(after(at.steady, backoff.min(spec.restart.backoff_max)))
     }
 
-    /// Moves instances that keep failing where they are: they end as failed, and others take their
-    /// place.
+    /// Moves instances that failed `attempts` times within `window` where they are, in a row or not:
+    /// they end as failed, and others take their place.
     pub(super) fn move_failing(&mut self, service: &Service, spec: &Spec, at: At) {
         if service.phase != Phase::Settled || spec.restart.attempts == 0 {
             return;
         }
+        let failures = |each: &Instance| {
+            let lately = |time: &&Wall| at.steady.since(**time) < spec.restart.window;
+            each.observed.failed_at.iter().filter(lately).count()
+        };
+        // One that is up again is not stopped for what it did: at its next failure, it goes.
         let failing = |each: &&Instance| {
             each.state.stays()
                 && !each.healthy()
-                && each.observed.failures_in_row >= spec.restart.attempts
+                && failures(each) >= spec.restart.attempts as usize
         };
         let ids: Vec<InstanceId> =
             self.cluster.alive_of(&service.name).filter(failing).map(|each| each.id).collect();

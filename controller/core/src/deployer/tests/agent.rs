@@ -186,6 +186,13 @@ impl Agent {
         });
     }
 
+    /// An instance was up for so long that its failures are behind it.
+    pub(super) fn forgive(&mut self, id: InstanceId) {
+        if let Some(process) = self.procs.get_mut(&id) {
+            process.failures = 0;
+        }
+    }
+
     /// The process of an instance dies; the agent starts it again.
     pub(super) fn kill(&mut self, id: InstanceId, now: Mono) {
         if let Some(process) = self.procs.get_mut(&id)
@@ -230,7 +237,8 @@ impl Proc {
             RunState::Pending => self.begin_start(now),
             RunState::Building if scripts.build.as_deref() == Some("fail") => {
                 self.state = RunState::Failed;
-                self.failure = Some(failure(Step::Build, "the build script exited with code 1"));
+                let message = "the build script exited with code 1";
+                self.failure = Some(failure(Step::Build, message, now));
             }
             RunState::Building => {
                 built.insert(key);
@@ -269,14 +277,15 @@ impl Proc {
         self.healthy = false;
         self.restarts += 1;
         self.failures += 1;
-        self.failure = Some(failure(Step::Runtime, "the runtime script exited with code 3"));
+        let message = "the runtime script exited with code 3";
+        self.failure = Some(failure(Step::Runtime, message, now));
         self.due = Some(Mono(now.0 + 1000 * MS));
     }
 }
 
-fn failure(step: Step, message: &str) -> Failure {
+fn failure(step: Step, message: &str, now: Mono) -> Failure {
     Failure {
-        at: Wall(0),
+        at: Wall(i64::try_from(now.0 / MS).unwrap()),
         step,
         cause: Cause::Exit { exit_code: 1 },
         message: message.to_owned(),

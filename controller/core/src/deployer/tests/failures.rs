@@ -273,6 +273,42 @@ fn an_instance_that_keeps_failing_moves_and_later_ones_wait_longer() {
     assert!(backoffs.count() >= 4);
 }
 
+/// Fails `times` times on its worker, each so long after the one before and up meanwhile.
+fn failing_now_and_then(times: usize, seconds: u64) -> (World, InstanceId) {
+    let mut world = World::new(2);
+    world.deploy(&spec("web", 1, json!({})));
+    world.settle("web");
+    let id = world.ids("web")[0];
+    for at in 0..times {
+        let now = world.now.mono;
+        world.agents.values_mut().for_each(|agent| agent.kill(id, now));
+        world.run(seconds - 1);
+        // A minute up, and the next failure is the first in a row again.
+        world.agents.values_mut().for_each(|agent| agent.forgive(id));
+        world.run(1);
+        if at == 1 {
+            world.kill_controller(false);
+        }
+    }
+    (world, id)
+}
+
+#[test]
+fn five_failures_in_ten_minutes_move_an_instance_though_it_was_up_between() {
+    let (world, id) = failing_now_and_then(4, 110);
+    let instance = world.deployer.cluster().instance(id).unwrap();
+    assert!(instance.healthy(), "{:?}", instance.state);
+    assert_eq!(instance.observed.failed_at.len(), 4, "over the controller's restart too");
+    let (world, id) = failing_now_and_then(5, 110);
+    let instance = world.deployer.cluster().instance(id).unwrap();
+    assert!(matches!(instance.state, State::Failed { .. }), "{:?}", instance.state);
+    let (next, home) = (world.staying("web"), instance.state.worker().unwrap().to_string());
+    assert!(next[0].0 != home && next[0].2 == "running", "{next:?}");
+    // One in 160 s is four in ten minutes.
+    let (world, id) = failing_now_and_then(12, 160);
+    assert_eq!(world.ids("web"), [id]);
+}
+
 #[test]
 fn doubled_late_and_foreign_words_change_nothing() {
     let mut world = World::new(2);

@@ -1,6 +1,7 @@
 //! Every state of an instance with every report: total, and without a step back.
 
 use tucano_common::id::InstanceId;
+use tucano_common::spec::Restart;
 use tucano_common::time::Wall;
 use tucano_common::wire::worker::{Cause, Failure, InstanceReport, RunState, Step, Usage};
 
@@ -40,6 +41,10 @@ pub(super) fn states() -> Vec<State> {
         states.push(State::Stopping { place, why });
     }
     states
+}
+
+fn restart() -> Restart {
+    super::world::spec("web", 1, serde_json::json!({})).restart
 }
 
 fn instance(state: State, restart_nonce: u32) -> Instance {
@@ -126,8 +131,8 @@ fn every_pair(mut each: impl FnMut(&Instance, &InstanceReport)) {
 #[test]
 fn the_same_report_again_changes_nothing() {
     every_pair(|instance, report| {
-        if let Some(step) = observe(instance, report, AT) {
-            let again = observe(&step.next, report, AT);
+        if let Some(step) = observe(instance, report, &restart(), AT) {
+            let again = observe(&step.next, report, &restart(), AT);
             assert_eq!(again, None, "{:?} with {report:?}", instance.state);
         }
     });
@@ -137,7 +142,7 @@ fn the_same_report_again_changes_nothing() {
 fn what_is_not_on_a_worker_is_not_changed_by_one() {
     every_pair(|instance, report| {
         if instance.state.place().is_none() {
-            assert_eq!(observe(instance, report, AT), None);
+            assert_eq!(observe(instance, report, &restart(), AT), None);
         }
     });
 }
@@ -145,7 +150,7 @@ fn what_is_not_on_a_worker_is_not_changed_by_one() {
 #[test]
 fn an_end_is_an_end_and_leaving_is_not_taken_back() {
     every_pair(|instance, report| {
-        let Some(step) = observe(instance, report, AT) else { return };
+        let Some(step) = observe(instance, report, &restart(), AT) else { return };
         let ends = matches!(report.state, RunState::Stopped | RunState::Failed);
         assert_eq!(step.next.state.ended(), ends, "{:?} {report:?}", instance.state);
         if !instance.state.stays() {
@@ -165,7 +170,7 @@ fn an_end_is_an_end_and_leaving_is_not_taken_back() {
 #[test]
 fn only_a_running_and_healthy_report_makes_it_healthy() {
     every_pair(|instance, report| {
-        let Some(step) = observe(instance, report, AT) else { return };
+        let Some(step) = observe(instance, report, &restart(), AT) else { return };
         let restarting = instance.restart_nonce > report.restart_nonce
             || matches!(instance.state, State::Placed { restart_by: Some(_), .. });
         let may = report.state == RunState::Running
@@ -183,8 +188,40 @@ fn what_counts_begins_anew_with_another_process() {
     let running = instance(State::Placed { place, run, restart_by: None }, 0);
     let since = |restarts| {
         let report = report(RunState::Running, true, restarts, false);
-        observe(&running, &report, AT).unwrap().next.state.healthy_since()
+        observe(&running, &report, &restart(), AT).unwrap().next.state.healthy_since()
     };
     assert_eq!(since(1), Some(Wall(2000)));
     assert_eq!(since(2), Some(AT.steady));
+}
+
+#[test]
+fn failures_are_counted_once_each_and_the_old_ones_forgotten() {
+    let running = State::Placed {
+        place: Place { worker: worker("w1"), generation: 3, at: Wall(1000) },
+        run: Run::Running { healthy_since: None },
+        restart_by: None,
+    };
+    let restart = restart();
+    assert_eq!((restart.attempts, restart.window.as_secs()), (5, 600));
+    let mut at = AT;
+    let mut now = instance(running, 0);
+    let mut hear = |in_row: u32, failed_at: i64, later_s: i64| {
+        at.steady = Wall(at.steady.0 + later_s * 1000);
+        let mut said = report(RunState::Starting, false, 1, true);
+        said.failures_in_row = in_row;
+        said.failure.as_mut().unwrap().at = Wall(failed_at);
+        if let Some(step) = observe(&now, &said, &restart, at) {
+            now = step.next;
+        }
+        assert_eq!(observe(&now, &said, &restart, at), None, "the same again");
+        now.observed.failed_at.len()
+    };
+    assert_eq!(hear(1, 1, 0), 1);
+    assert_eq!(hear(1, 1, 5), 1, "told before");
+    assert_eq!(hear(1, 2, 90), 2, "it was up for a while between");
+    assert_eq!(hear(3, 4, 5), 4, "one of them was not told");
+    assert_eq!(hear(1, 5, 499), 5);
+    assert_eq!(hear(2, 6, 1), 5, "the first is too long ago");
+    assert_eq!(hear(u32::MAX, 7, 1), 5, "no more than can move it");
+    assert_eq!(hear(1, 8, 3000), 1);
 }
