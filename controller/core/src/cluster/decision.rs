@@ -70,7 +70,7 @@ pub enum VerdictKind {
 /// What feasible workers are compared by, in this order; the lower the better, except free memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Score {
-    /// Its CPUs are overloaded, and another worker's are clearly not.
+    /// Its CPUs are overloaded or its processes stalled, and another worker's are clearly not.
     #[serde(default)]
     pub overloaded: bool,
     /// Instances of this service that kept failing there lately.
@@ -194,6 +194,9 @@ impl fmt::Display for Score {
         }
         if self.missing_labels > 0 {
             write!(f, ", lacks {} preferred labels", self.missing_labels)?;
+        }
+        if self.overloaded {
+            f.write_str(", overloaded: used last")?;
         }
         if self.failures > 0 {
             write!(f, ", failed here {} times lately", self.failures)?;

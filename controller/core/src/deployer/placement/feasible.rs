@@ -27,7 +27,7 @@ pub(crate) struct Bench<'a> {
     same_service: u32,
     failures: u32,
     port_taken: bool,
-    /// Its CPUs are overloaded, and another worker's are clearly not.
+    /// Its CPUs are overloaded or its processes stalled, and another worker's are clearly not.
     overloaded: bool,
 }
 
@@ -183,17 +183,19 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// A worker short of CPU comes after every other while one is clearly better off; it is not
-/// refused: an instance on a busy machine is slow, but one that is nowhere is down. Memory can't be
-/// shared like that, and is a veto.
+/// A worker short of CPU, or whose processes wait for CPU, memory or disks most of the time
+/// (pressure stall information), comes after every other while one is clearly better off; it is not
+/// refused: an instance on a busy machine is slow, but one that is nowhere is down. Memory that is
+/// full can't be shared like that, and is a veto.
 fn shun_overloaded(benches: &mut [Bench<'_>]) {
     let open = |bench: &&Bench<'_>| {
         bench.worker.lease == LeaseState::Ready && bench.worker.admission == Admission::Open
     };
-    let cpu = |bench: &Bench<'_>| bench.load.map_or(0, |load| percent(load.cpu));
-    let Some(least) = benches.iter().filter(open).map(cpu).min() else { return };
+    let strain =
+        |bench: &Bench<'_>| bench.load.map_or(0, |load| percent(load.cpu.max(load.pressure)));
+    let Some(least) = benches.iter().filter(open).map(strain).min() else { return };
     for bench in benches {
-        let own = cpu(bench);
+        let own = strain(bench);
         bench.overloaded =
             own > WORKER_LOAD_PERCENT_MAX && own >= least + WORKER_LOAD_PERCENT_APART;
     }

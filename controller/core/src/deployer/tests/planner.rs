@@ -8,6 +8,7 @@ use tucano_common::id::InstanceId;
 use tucano_common::name::WorkerName;
 use tucano_common::prng::Prng;
 use tucano_common::spec::Spec;
+use tucano_common::wire::worker::Pressure;
 
 use super::agent::Agent;
 use super::world::{MIB, World, service, spec, worker};
@@ -182,6 +183,21 @@ fn measured_load_steers_placement_and_vetoes() {
     world.deploy(&spec("web", 3, json!({})));
     world.run(1);
     assert_eq!((on(&world, "w1"), on(&world, "w2")), (0, 3));
+    // … and so it is where its processes stand still, for whatever they wait …
+    for stalled in ["cpu", "memory", "io"] {
+        let mut world = World::new(2);
+        let share = |of| if of == stalled { 0.95 } else { 0.0 };
+        let (cpu, memory, io) = (share("cpu"), share("memory"), share("io"));
+        world.agent("w1").metrics.pressure = Some(Pressure { cpu, memory, io });
+        world.run(60);
+        let next = spec("web", 3, json!({}));
+        world.deploy(&next);
+        world.run(1);
+        assert_eq!((on(&world, "w1"), on(&world, "w2")), (0, 3), "{stalled}");
+        let why = world.deployer.next_place(&service("web"), world.now).unwrap();
+        let text = why.survey.verdicts[0].kind.to_string();
+        assert!(text.contains("overloaded: used last"), "{text}");
+    }
     // … but where all are, the spread decides, and nothing waits.
     let mut world = World::new(2);
     world.agent("w1").metrics.cpu_ratio = 1.0;
