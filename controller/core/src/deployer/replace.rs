@@ -71,8 +71,8 @@ impl Deployer {
         Some(after(at.steady, backoff.min(spec.restart.backoff_max)))
     }
 
-    /// Moves instances that failed `attempts` times within `window` where they are, in a row or not:
-    /// they end as failed, and others take their place.
+    /// Moves instances that failed `attempts` times within `window`, in a row or not: they end as
+    /// failed, and others take their place.
     pub(super) fn move_failing(&mut self, service: &Service, spec: &Spec, at: At) {
         if service.phase != Phase::Settled || spec.restart.attempts == 0 {
             return;
