@@ -184,7 +184,7 @@ impl ChunkedDecoder {
         if end.and_then(|end| input.get(end)).is_some_and(|&byte| byte != b'\r') {
             return Err(ChunkedError::Extension);
         }
-        // Within CHUNK_EXTENSION_BYTES_MAX, which limits.rs holds below u16::MAX.
+        // Within CHUNK_EXTENSION_BYTES_MAX, which `limits` holds below u16::MAX.
         self.extension_bytes += u16::try_from(len).unwrap_or(0);
         if len > 0 {
             return Ok(Piece { part: Part::Extension, len });
@@ -205,7 +205,7 @@ impl ChunkedDecoder {
                 Err(ChunkedError::TrailersTooLong)
             }
             (None, _) | (Some(b'\r'), None) => {
-                // Below TRAILER_BYTES_MAX, which limits.rs holds below u16::MAX.
+                // Below TRAILER_BYTES_MAX, which `limits` holds below u16::MAX.
                 self.at = At::Trailer { searched: u16::try_from(line_len).unwrap_or(0) };
                 Ok(None)
             }

@@ -8,7 +8,7 @@ use super::framing::Declared;
 use super::method::Version;
 use crate::limits::HEAD_FIELDS_MAX;
 
-/// A place in a head's buffer. 16 bits reach past the longest head; `limits.rs` checks that.
+/// A place in a head's buffer. 16 bits reach past the longest head; `limits` checks that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// The first byte.
@@ -20,7 +20,7 @@ pub struct Span {
 impl Span {
     /// The `len` bytes from `at`.
     pub(super) fn new(at: usize, len: usize) -> Span {
-        // Both are within a head, whose bound limits.rs holds below u16::MAX.
+        // Both are within a head, whose bound `limits` holds below u16::MAX.
         let narrow = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
         Span { at: narrow(at), len: narrow(len) }
     }

@@ -71,7 +71,7 @@ impl HeadScan {
             }
             next += 1;
         }
-        // The window is bounded by HEAD_BYTES_MAX, which limits.rs holds below u16::MAX.
+        // The window is bounded by HEAD_BYTES_MAX, which `limits` holds below u16::MAX.
         self.searched = u16::try_from(next.min(window.len())).unwrap_or(u16::MAX);
         if bytes.len() < HEAD_BYTES_MAX {
             return Ok(None);

@@ -163,10 +163,10 @@ fn limits_stand_in_one_place() {
         lines(&file.path, &file.product, |line| {
             let name = line.trim().split_once("const ")?.1.split_once(':')?.0;
             let limit = name.ends_with("_MAX") || name.ends_with("_KEPT");
-            limit.then(|| format!("{name} belongs into common/src/limits.rs or its folder"))
+            limit.then(|| format!("{name} belongs into common/src/limits/ or its folder"))
         })
     });
-    none("limits outside limits.rs", &faults);
+    none("limits outside limits/", &faults);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// The ones of `limits.rs`.
+    /// The ones of `limits`.
     pub(super) const STANDARD: Bounds = Bounds {
         packed_bytes: limits::ARTIFACT_BYTES_MAX,
         unpacked_bytes: limits::ARCHIVE_UNPACKED_BYTES_MAX,
