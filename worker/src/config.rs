@@ -20,7 +20,7 @@ use tucano_net::config::{FlagError, Flags, parse, read_token};
 use tucano_net::logger::{self, Format};
 use tucano_net::token::Token;
 use tucano_net::url::HttpUrl;
-use tucano_worker_core::PortRange;
+use tucano_worker_core::{PortRange, UserRange};
 
 /// What `--help` prints.
 const HELP: &str = include_str!("config/help.txt");
@@ -52,6 +52,7 @@ pub(crate) struct Config {
     /// What `--label` said; the ones that come by themselves are not among them yet.
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) run_as: Option<String>,
+    pub(crate) service_uids: Option<UserRange>,
     pub(crate) join_token: Option<Token>,
     pub(crate) log_level: LevelFilter,
     pub(crate) log_format: Format,
@@ -68,6 +69,8 @@ pub(crate) enum ConfigError {
     HostName(String, NameError),
     /// One label twice.
     LabelTwice(String),
+    /// One user for all services, and one for each.
+    TwoUsers,
     /// More labels than a worker may have.
     TooManyLabels(usize),
 }
@@ -84,6 +87,10 @@ impl fmt::Display for ConfigError {
             ConfigError::HostName(name, error) => {
                 write!(f, "--name is needed: the host's name {name:?} can't be taken: {error}")
             }
+            ConfigError::TwoUsers => f.write_str(
+                "--service-uids gives each service a user of its own, --run-as one to all: leave \
+                 one of them out",
+            ),
             ConfigError::LabelTwice(key) => write!(f, "--label: {key:?} is given more than once"),
             ConfigError::TooManyLabels(n) => {
                 write!(f, "--label: {n} labels are more than {LABELS_MAX}")
@@ -124,6 +131,7 @@ impl Config {
             heartbeat: flags.value_or("--heartbeat", HEARTBEAT_DEFAULT, heartbeat)?,
             labels: collect(labels)?,
             run_as: flags.value("--run-as", parse::text)?,
+            service_uids: flags.value("--service-uids", UserRange::parse)?,
             join_token: None,
             log_level: flags.value_or("--log-level", LevelFilter::Info, logger::parse_level)?,
             log_format: flags.value_or("--log-format", Format::Text, parse::own)?,
@@ -140,6 +148,9 @@ impl Config {
     fn judged(self) -> Result<Wanted, ConfigError> {
         if self.join_token.is_none() && !self.listen.ip().is_loopback() {
             return Err(ConfigError::OpenApi(self.listen));
+        }
+        if self.run_as.is_some() && self.service_uids.is_some() {
+            return Err(ConfigError::TwoUsers);
         }
         Ok(Wanted::Run(Box::new(self)))
     }

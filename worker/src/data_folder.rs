@@ -9,9 +9,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use tucano_worker_core::Layout;
+use tucano_common::name::ServiceName;
+use tucano_worker_core::{FoundFolder, Layout};
 
-use crate::runner::user::RunAs;
+use crate::runner::user::Identity;
 
 /// Why the folder can't be used.
 #[derive(Debug)]
@@ -50,15 +51,15 @@ impl std::error::Error for FolderError {
 
 /// Makes the data folder. Where services run as another user, they pass through it to their own
 /// folders and see nothing else of it.
-pub(crate) fn make(layout: &Layout, run_as: Option<&RunAs>) -> Result<(), FolderError> {
-    let passed = if run_as.is_some() { 0o711 } else { 0o700 };
+pub(crate) fn make(layout: &Layout, identity: &Identity) -> Result<(), FolderError> {
+    let passed = if identity.passes_through() { 0o711 } else { 0o700 };
     let root = layout.root().to_owned();
     if let Some(parent) = root.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(parent);
         made.map_err(|error| FolderError::Unwritable(root.clone(), error))?;
     }
     let closed = [layout.state(), layout.jobs(), layout.artifacts(), layout.logs()];
-    let open = [root, layout.builds(), layout.instances(), layout.root().join("data")];
+    let open = [root, layout.builds(), layout.instances(), layout.all_data()];
     let all = open.map(|path| (path, passed)).into_iter().chain(closed.map(|path| (path, 0o700)));
     for (path, mode) in all {
         let made = match DirBuilder::new().mode(mode).create(&path) {
@@ -92,9 +93,27 @@ pub(crate) fn lock(path: &Path) -> Result<File, FolderError> {
     Ok(file)
 }
 
+/// The folders of services, and whose they are.
+pub(crate) fn owned_folders(layout: &Layout) -> Vec<FoundFolder> {
+    let all = |folder: PathBuf| fs::read_dir(folder).into_iter().flatten().flatten();
+    let found = |entry: fs::DirEntry, service: Option<ServiceName>, is_data| {
+        let about = entry.metadata().ok().filter(fs::Metadata::is_dir)?;
+        Some(FoundFolder { service: service?, owner: about.uid(), is_data })
+    };
+    let data = all(layout.all_data()).filter_map(|entry| {
+        let service = ServiceName::new(entry.file_name().to_str()?).ok();
+        found(entry, service, true)
+    });
+    let builds = all(layout.builds()).filter_map(|entry| {
+        let build = Layout::build_of(entry.file_name().to_str()?);
+        found(entry, build.map(|build| build.service), false)
+    });
+    data.chain(builds).collect()
+}
+
 /// Services find their folders by absolute paths: each folder above must let their user through.
-pub(crate) fn warn_if_unreachable(data_dir: &Path, run_as: Option<&RunAs>) {
-    let Some(user) = run_as.filter(|user| user.uid != 0) else { return };
+pub(crate) fn warn_if_unreachable(data_dir: &Path, identity: &Identity) {
+    let Some(user) = identity.any().filter(|user| user.uid != 0) else { return };
     for folder in data_dir.ancestors().skip(1) {
         let Ok(about) = fs::metadata(folder) else { continue };
         let class = if about.uid() == user.uid {
@@ -141,17 +160,17 @@ mod tests {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777
     }
 
-    fn somebody() -> RunAs {
-        RunAs { name: "somebody".to_owned(), uid: 12_345, gid: 12_345, groups: vec![12_345] }
+    fn somebody() -> Identity {
+        Identity::Each(tucano_worker_core::UserRange::parse("12345-12345").unwrap())
     }
 
     #[test]
     fn only_what_services_need_to_pass_is_open() {
-        for (user, passed) in [(None, 0o700), (Some(somebody()), 0o711)] {
+        for (user, passed) in [(Identity::Agents, 0o700), (somebody(), 0o711)] {
             let fresh = Fresh::new(&format!("folders-{passed:o}"));
             let layout = Layout::new(fresh.0.join("deep/data"));
             for _ in ["made", "there already"] {
-                make(&layout, user.as_ref()).unwrap();
+                make(&layout, &user).unwrap();
             }
             for path in [layout.root(), &layout.builds(), &layout.instances()] {
                 assert_eq!(mode(path), passed, "{path:?}");
@@ -169,10 +188,27 @@ mod tests {
         let file = fresh.0.join("file");
         fs::write(&file, "").unwrap();
         for path in [file.clone(), file.join("below")] {
-            let error = make(&Layout::new(&path), None).unwrap_err();
+            let error = make(&Layout::new(&path), &Identity::Agents).unwrap_err();
             assert!(error.to_string().contains("can't be written"), "{error}");
             assert_eq!(error.to_string().lines().count(), 1);
         }
+    }
+
+    #[test]
+    fn services_folders_are_found_with_their_owners() {
+        let fresh = Fresh::new("owned");
+        let layout = Layout::new(&fresh.0);
+        make(&layout, &Identity::Agents).unwrap();
+        let build = Layout::build_of("c.web.1").unwrap();
+        for path in [layout.data(&build.service), layout.build(&build)] {
+            fs::create_dir(path).unwrap();
+        }
+        fs::create_dir(layout.all_data().join("No Service")).unwrap();
+        fs::write(layout.all_data().join("file"), "").unwrap();
+        let owner = fs::metadata(&fresh.0).unwrap().uid();
+        let of = |is_data| FoundFolder { service: build.service.clone(), owner, is_data };
+        assert_eq!(owned_folders(&layout), [of(true), of(false)]);
+        assert!(owned_folders(&Layout::new("/no/such")).is_empty());
     }
 
     #[test]

@@ -42,12 +42,12 @@ use crate::monitor::{self, Targets};
 use crate::runner::artifact::{ArtifactError, Artifacts};
 use crate::runner::reap_ended;
 use crate::runner::supervisor::Runner;
-use crate::runner::user::{self, RunAs, UserError};
+use crate::runner::user::{self, Identity, UserError};
 
 /// Why the agent does not start.
 #[derive(Debug)]
 pub(crate) enum StartError {
-    /// `--run-as`.
+    /// `--run-as` or `--service-uids`.
     User(UserError),
     /// `--data-dir`.
     Folder(FolderError),
@@ -75,7 +75,7 @@ impl StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StartError::User(error) => write!(f, "--run-as: {error}"),
+            StartError::User(error) => write!(f, "{}: {error}", error.flag()),
             StartError::Folder(error) => write!(f, "--data-dir: {error}"),
             StartError::Artifacts(error) => write!(f, "--data-dir: {error}"),
             StartError::Listen(error) => write!(f, "--listen: {error}"),
@@ -101,18 +101,19 @@ pub(crate) fn run(config: Config) -> Result<(), StartError> {
     let restart = Restart::of_process()
         .map_err(|error| StartError::System("its own program is not known", error))?;
     reap_ended();
-    let run_as = user::resolve(config.run_as.as_deref()).map_err(StartError::User)?;
+    let identity =
+        user::resolve(config.run_as.as_deref(), config.service_uids).map_err(StartError::User)?;
     let layout = Layout::new(&config.data_dir);
-    data_folder::make(&layout, run_as.as_ref()).map_err(StartError::Folder)?;
+    data_folder::make(&layout, &identity).map_err(StartError::Folder)?;
     let _held_until_the_end = data_folder::lock(&layout.lock()).map_err(StartError::Folder)?;
     let listener = listen_on(config.listen).map_err(StartError::Listen)?;
     let signals = Signals::block(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
         .map_err(|error| StartError::System("signals can't be blocked", error))?;
-    data_folder::warn_if_unreachable(&config.data_dir, run_as.as_ref());
+    data_folder::warn_if_unreachable(&config.data_dir, &identity);
     raise_descriptor_limit();
     let runner =
-        Runner::new(layout.clone(), run_as.clone(), PathBuf::from("/proc/self/exe")).confined();
-    let parts = Parts { config, layout, run_as, runner, restart };
+        Runner::new(layout.clone(), identity.clone(), PathBuf::from("/proc/self/exe")).confined();
+    let parts = Parts { config, layout, identity, runner, restart };
     let (mut http, mut agent) = parts.assemble(listener, signals.into_fd())?;
     http.run(&mut agent).map_err(|error| StartError::System("the event loop broke", error))?;
     let Some(successor) = agent.successor() else { return Ok(()) };
@@ -124,7 +125,7 @@ pub(crate) fn run(config: Config) -> Result<(), StartError> {
 pub(crate) struct Parts {
     pub(crate) config: Config,
     pub(crate) layout: Layout,
-    pub(crate) run_as: Option<RunAs>,
+    pub(crate) identity: Identity,
     pub(crate) runner: Runner,
     pub(crate) restart: Restart,
 }
@@ -165,7 +166,7 @@ impl Parts {
             token: self.config.join_token,
             artifacts: Artifacts::open(self.layout.artifacts()).map_err(StartError::Artifacts)?,
             layout: self.layout,
-            run_as: self.run_as,
+            identity: self.identity,
         };
         let hands = Hands::new(self.runner, fetcher, &inbox);
         let hands = hands.map_err(system("a thread can't be started"))?;
@@ -257,7 +258,11 @@ fn supervisor(config: &Config, layout: &Layout, runner: &Runner) -> Result<Super
             rebuilt()
         }
     };
-    Ok(Supervisor::from_ledger(settings, ledger, seed, now))
+    let mut supervisor = Supervisor::from_ledger(settings, ledger, seed, now);
+    if let Some(range) = config.service_uids {
+        supervisor.number_services(range, &data_folder::owned_folders(layout));
+    }
+    Ok(supervisor)
 }
 
 /// First and last of the kernel's ephemeral ports.

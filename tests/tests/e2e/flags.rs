@@ -78,6 +78,7 @@ fn the_help_names_every_flag_of_the_contract() {
         "--heartbeat",
         "--label",
         "--run-as",
+        "--service-uids",
         "--join-token-file",
         "--log-level",
         "--log-format",
@@ -112,6 +113,7 @@ fn wrong_flags_exit_2_and_name_the_flag() {
         (&worker, vec!["--port-range", "9-1"], "--port-range"),
         (&worker, vec!["--label", "noequals"], "--label"),
         (&worker, vec!["--run-as", "nobody-of-that-name"], "--run-as"),
+        (&worker, vec!["--service-uids", "0-9"], "--service-uids"),
         (&worker, vec!["--heartbeat", "0s"], "--heartbeat"),
     ] {
         let arguments = [vec!["--data-dir", &data], arguments].concat();

@@ -29,3 +29,4 @@ mod scripts;
 mod security;
 mod specs;
 mod truth;
+mod users;

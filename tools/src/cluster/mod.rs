@@ -144,7 +144,8 @@ impl Cluster {
             "--advertise".to_owned(),
             site.agent.ip().to_string(),
         ];
-        if nix::unistd::geteuid().is_root() {
+        let each = self.options.worker_flags.iter().any(|flag| flag == "--service-uids");
+        if nix::unistd::geteuid().is_root() && !each {
             flags.extend(["--run-as".to_owned(), "nobody".to_owned()]);
         }
         flags.extend(self.options.worker_flags.iter().cloned());

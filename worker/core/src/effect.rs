@@ -29,6 +29,8 @@ pub enum Effect {
         attempt: Run,
         /// From what.
         source: Source,
+        /// As in [`Launch::user`].
+        user: Option<u32>,
     },
     /// Check the port, make the folders, start a holder. Answer: `Started`, `StartFailed` or
     /// `PortTaken`; then `Ended`.
@@ -97,6 +99,9 @@ pub struct Launch {
     pub address: Option<SocketAddr>,
     /// The signal that asks it to end, and how long it may take.
     pub stop: Stop,
+    /// The number that its service has where each has one of its own; none: it has none (all run as
+    /// one user, or every number is taken; the shell knows which).
+    pub user: Option<u32>,
     /// Builds yield to what serves.
     pub priority: Priority,
     /// Its limits.

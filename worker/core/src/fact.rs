@@ -5,6 +5,7 @@
 //! lost or doubled only where the text says so.
 
 use tucano_common::id::InstanceId;
+use tucano_common::name::ServiceName;
 
 use crate::effect::Folder;
 use crate::job::{BuildKey, Ending, JobRun, Run, Started};
@@ -100,6 +101,11 @@ pub enum Fact {
         folder: Folder,
         /// Why.
         message: String,
+    },
+    /// Nothing is left of a service's own folder; told while no instance of it runs.
+    DataGone {
+        /// Whose.
+        service: ServiceName,
     },
     /// After [`Effect::SaveLedger`](crate::Effect::SaveLedger): a later agent finds it.
     LedgerSaved {

@@ -121,9 +121,14 @@ impl Layout {
         self.logs().join(id.to_string())
     }
 
+    /// All services' own folders.
+    pub fn all_data(&self) -> PathBuf {
+        self.root.join("data")
+    }
+
     /// A service's own folder on this worker, which outlives its revisions: TUCANO_DATA_DIR.
     pub fn data(&self, service: &ServiceName) -> PathBuf {
-        self.root.join("data").join(service.as_str())
+        self.all_data().join(service.as_str())
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Ledger {
     pub builds: Vec<BuildEntry>,
     /// Ports that were in use, each with when it was given back.
     pub quarantine: Vec<(u16, Wall)>,
+    /// Services' users, where each has a number of its own.
+    #[serde(default)]
+    pub users: Vec<(ServiceName, u32)>,
 }
 
 /// One instance.

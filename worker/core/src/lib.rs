@@ -25,6 +25,7 @@ pub mod settings;
 pub mod supervisor;
 mod turn;
 pub mod usage;
+pub mod users;
 
 pub use assignments::{Refused, Taken};
 pub use effect::{Effect, Folder, Launch, Priority, Probe, Question};
@@ -36,3 +37,4 @@ pub use note::Note;
 pub use ports::PortRange;
 pub use settings::Settings;
 pub use supervisor::Supervisor;
+pub use users::{FoundFolder, UserRange};

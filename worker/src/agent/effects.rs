@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tucano_common::id::InstanceId;
 use tucano_common::name::ServiceName;
-use tucano_common::time::Wall;
+use tucano_common::time::{Now, Wall};
 use tucano_common::wire::worker::{InstanceReport, Notice, RunState};
 use tucano_net::text::Escaped;
 use tucano_net::{FdId, Io};
@@ -84,10 +84,10 @@ impl Hands {
     pub(crate) fn carry_out(&mut self, effect: Effect, reach: &mut Reach<'_>) {
         let now = reach.io.now();
         match effect {
-            Effect::PrepareSource { build, attempt, source } => {
+            Effect::PrepareSource { build, attempt, source, user } => {
                 let cancelled = Arc::new(AtomicBool::new(false));
                 self.fetching.insert(build.clone(), Arc::clone(&cancelled));
-                self.fetch.submit(FetchJob { build, attempt, source, cancelled });
+                self.fetch.submit(FetchJob { build, attempt, source, user, cancelled });
             }
             Effect::Start(launch) => {
                 let outcome = self.runner.start(&launch);
@@ -205,7 +205,7 @@ impl Hands {
         if let Fact::Removed { folder } | Fact::RemoveFailed { folder, .. } = &fact {
             self.runner.forget_jobs(|job| sweep::is_of(job, folder));
             if let Folder::Build(build) = folder {
-                remove_unused_data(&build.service, supervisor);
+                remove_unused_data(&build.service, supervisor, io.now());
             }
         }
         supervisor.observe(fact, io.now());
@@ -219,12 +219,15 @@ impl Hands {
 
 /// A service's own folder stays, with what it wrote there; one that it never used goes with its
 /// last instance. On the loop, so that none begins meanwhile.
-fn remove_unused_data(service: &ServiceName, supervisor: &Supervisor) {
+fn remove_unused_data(service: &ServiceName, supervisor: &mut Supervisor, now: Now) {
     let has_ended = |state| matches!(state, RunState::Stopped | RunState::Failed);
     let is_done = |report: &InstanceReport| report.service != *service || has_ended(report.state);
     if supervisor.reports().iter().all(is_done) {
         let data = supervisor.settings().layout.data(service);
-        let _it_is_used_or_was_never_made = std::fs::remove_dir(data);
+        let is_gone = std::fs::remove_dir(&data).is_ok() || !data.exists();
+        if is_gone {
+            supervisor.observe(Fact::DataGone { service: service.clone() }, now);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use tucano_net::{Method, OutRequest};
 use tucano_worker_core::{BuildKey, Fact, Layout, Run};
 
 use crate::runner::artifact::{ArtifactError, Artifacts, Place, make_revision_folder};
-use crate::runner::user::RunAs;
+use crate::runner::user::{Identity, RunAs};
 
 /// Between two tries; it doubles.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ pub(crate) struct FetchJob {
     pub(crate) attempt: Run,
     /// From what.
     pub(crate) source: Source,
+    /// Its service's number, where it has one.
+    pub(crate) user: Option<u32>,
     /// Turns true when nobody wants it any more.
     pub(crate) cancelled: Arc<AtomicBool>,
 }
@@ -54,8 +56,8 @@ pub(crate) struct Fetcher {
     pub(crate) artifacts: Artifacts,
     /// The data folder.
     pub(crate) layout: Layout,
-    /// The services' user, where it is another one.
-    pub(crate) run_as: Option<RunAs>,
+    /// Whose the folders are.
+    pub(crate) identity: Identity,
 }
 
 /// Why a source could not be had.
@@ -119,13 +121,14 @@ impl FetchError {
 impl Fetcher {
     /// Makes the folder, and says how it went.
     pub(crate) fn run(&self, job: FetchJob) -> Fact {
-        let FetchJob { build, attempt, source, cancelled } = job;
-        match self.make(&build, &source, &cancelled) {
+        let FetchJob { build, attempt, source, user, cancelled } = job;
+        let made = self.identity.of(user).and_then(|owner| {
+            let made = self.make(&build, &source, owner.as_ref(), &cancelled);
+            made.map_err(|error| Chain(&error).to_string())
+        });
+        match made {
             Ok(()) => Fact::SourceReady { build, attempt },
-            Err(error) => {
-                let message = Chain(&error).to_string();
-                Fact::SourceFailed { build, attempt, message }
-            }
+            Err(message) => Fact::SourceFailed { build, attempt, message },
         }
     }
 
@@ -133,10 +136,11 @@ impl Fetcher {
         &self,
         build: &BuildKey,
         source: &Source,
+        owner: Option<&RunAs>,
         cancelled: &AtomicBool,
     ) -> Result<(), FetchError> {
         let (at, partial) = (self.layout.build(build), self.layout.build_partial(build));
-        let place = Place { at: &at, partial: &partial, owner: self.run_as.as_ref() };
+        let place = Place { at: &at, partial: &partial, owner };
         if let Some(parent) = at.parent() {
             self.make_parents(parent)?;
         }
@@ -159,7 +163,7 @@ impl Fetcher {
 
     /// Other users pass through the folders above a revision's own, which is closed.
     fn make_parents(&self, parent: &Path) -> Result<(), FetchError> {
-        let mode = if self.run_as.is_some() { 0o711 } else { 0o700 };
+        let mode = if self.identity.passes_through() { 0o711 } else { 0o700 };
         let made = DirBuilder::new().recursive(true).mode(mode).create(parent);
         made.map_err(|error| FetchError::Folder(parent.to_owned(), error))
     }

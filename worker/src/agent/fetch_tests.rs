@@ -26,7 +26,7 @@ fn fetcher(name: &str, controller: &str) -> Fetcher {
         token: Some(Token::new(TOKEN)),
         artifacts: Artifacts::open(layout.artifacts()).unwrap(),
         layout,
-        run_as: None,
+        identity: Identity::Agents,
     }
 }
 
@@ -101,7 +101,8 @@ fn a_revision_without_a_source_gets_an_empty_folder() {
     let fetcher = fetcher("fetch-empty", "http://127.0.0.1:1");
     let cancelled = Arc::new(AtomicBool::new(false));
     let (build, attempt) = (build(), Run(2));
-    let job = FetchJob { build: build.clone(), attempt, source: Source::Empty, cancelled };
+    let (build_key, source) = (build.clone(), Source::Empty);
+    let job = FetchJob { build: build_key, attempt, source, user: None, cancelled };
     let fact = fetcher.run(job);
     assert_eq!(fact, Fact::SourceReady { build: build.clone(), attempt });
     assert!(fetcher.layout.build(&build).is_dir());

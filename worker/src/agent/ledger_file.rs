@@ -110,7 +110,9 @@ pub(crate) fn rebuild(
     }
     let builds = builds.into_values().collect();
     let (holds, balancer_url, quarantine) = (None, String::new(), Vec::new());
-    Ledger { version: VERSION, holds, balancer_url, instances, builds, quarantine }
+    // Services' users are found by their folders.
+    let users = Vec::new();
+    Ledger { version: VERSION, holds, balancer_url, instances, builds, quarantine, users }
 }
 
 /// Writes it; a later agent of this boot finds it when this returns, and [`sync`] is to follow.
@@ -199,6 +201,7 @@ mod tests {
             instances: Vec::new(),
             builds: Vec::new(),
             quarantine: vec![(20_000, Wall(5))],
+            users: Vec::new(),
         }
     }
 

@@ -27,6 +27,7 @@ use super::*;
 use crate::config::{Config, Wanted};
 use crate::data_folder;
 use crate::runner::supervisor::Runner;
+use crate::runner::user::Identity;
 use crate::wiring::Parts;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,12 +63,13 @@ impl Running {
         let (tell, told) = mpsc::channel();
         let body = move || {
             let layout = Layout::new(&config.data_dir);
-            data_folder::make(&layout, None).unwrap();
+            data_folder::make(&layout, &Identity::Agents).unwrap();
             let listener = listen_on(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
-            let runner = Runner::new(layout.clone(), None, PathBuf::from("/bin/false"));
+            let runner = Runner::new(layout.clone(), Identity::Agents, PathBuf::from("/bin/false"));
             let restart = Restart::of_process().unwrap();
-            let parts = Parts { config: *config, layout, run_as: None, runner, restart };
+            let parts =
+                Parts { config: *config, layout, identity: Identity::Agents, runner, restart };
             let (mut http, mut agent) =
                 parts.assemble(listener, OwnedFd::from(signals_end)).unwrap();
             http.run(&mut agent).unwrap();

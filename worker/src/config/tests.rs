@@ -85,6 +85,8 @@ fn every_refusal_is_one_line_that_names_its_flag() {
         (many.iter().map(String::as_str).collect(), "--label: 65 labels"),
         (vec!["--join-token-file", "/nonexistent"], "--join-token-file \"/nonexistent\""),
         (vec!["--log-level", "loud"], "--log-level \"loud\""),
+        (vec!["--service-uids", "0-9"], "--service-uids \"0-9\": write two numbers from 10000 on"),
+        (vec!["--service-uids", "20000-20009", "--run-as", "me"], "leave one of them out"),
         (vec!["--run-as", ""], "--run-as \"\""),
         (vec!["run"], "unexpected argument \"run\""),
     ] {
@@ -127,6 +129,7 @@ fn help_names_every_flag_and_version_the_version() {
         "--heartbeat",
         "--label",
         "--run-as",
+        "--service-uids",
         "--join-token-file",
         "--log-level",
         "--log-format",

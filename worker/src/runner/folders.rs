@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use tucano_common::id::InstanceId;
@@ -34,6 +34,23 @@ pub(super) fn make_for(path: &Path, user: Option<&RunAs>) -> io::Result<()> {
         std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))?;
     }
     Ok(())
+}
+
+/// Whether a folder is the user's that its service has now: with `--service-uids` given or changed
+/// on a worker that has services already, it may be an earlier one's.
+pub(super) fn is_owned(path: &Path, user: &RunAs) -> Result<(), String> {
+    let owner = fs::symlink_metadata(path).map(|about| about.uid());
+    match owner {
+        Ok(owner) if owner != user.uid => Err(format!(
+            "{} belongs to user {owner}, and its service runs as {uid} on this worker now; give it \
+             over: chown -R {uid}:{gid} {0}",
+            path.display(),
+            uid = user.uid,
+            gid = user.gid,
+        )),
+        // One that is not there is told by who needs it.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn make_parents(path: &Path) -> io::Result<()> {
@@ -111,6 +128,19 @@ mod tests {
         remove(&root).unwrap();
         remove(&root).unwrap();
         assert!(!root.exists() && Path::new("/tmp").exists());
+    }
+
+    #[test]
+    fn an_earlier_users_folder_is_told_with_what_to_do() {
+        let folder = std::env::temp_dir().join(format!("tucano-owned-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let owner = fs::metadata(&folder).unwrap().uid();
+        let user = |uid| RunAs { name: String::new(), uid, gid: uid, groups: vec![uid] };
+        assert_eq!(is_owned(&folder, &user(owner)), Ok(()));
+        let told = is_owned(&folder, &user(77_777)).unwrap_err();
+        assert!(told.contains("chown -R 77777:77777 /"), "{told}");
+        assert_eq!(is_owned(&folder.join("none"), &user(77_777)), Ok(()));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -28,7 +28,7 @@ use super::record::{
     self, ENTRY, EXIT, Exit, LOCK, READINESS, RUNNING, Readiness, Running, Status,
 };
 use super::sweep::{Target, sweep};
-use super::user::RunAs;
+use super::user::{Identity, RunAs};
 use super::view::{self, View};
 use super::{folders, logs, ports, process, spawn};
 
@@ -38,7 +38,7 @@ const STRANGER_END: Duration = Duration::from_secs(2);
 /// The processes of a worker.
 pub(crate) struct Runner {
     layout: Layout,
-    run_as: Option<RunAs>,
+    identity: Identity,
     program: PathBuf,
     cgroups: Cgroups,
     /// Whether services are kept from each other's files.
@@ -77,11 +77,11 @@ pub(crate) enum Outcome {
 impl Runner {
     /// One without jobs. `program` is what holders are started from: this binary
     /// (`/proc/self/exe`, so that an upgrade on disk does not mix versions).
-    pub(crate) fn new(layout: Layout, run_as: Option<RunAs>, program: PathBuf) -> Runner {
+    pub(crate) fn new(layout: Layout, identity: Identity, program: PathBuf) -> Runner {
         let boot_id = process::boot_id();
         let cgroups = Cgroups::default();
         let (confined, jobs, not_limited) = (false, BTreeMap::new(), BTreeSet::new());
-        Runner { layout, run_as, program, cgroups, confined, boot_id, jobs, not_limited }
+        Runner { layout, identity, program, cgroups, confined, boot_id, jobs, not_limited }
     }
 
     /// The same, with services kept apart as far as this machine can.
@@ -125,9 +125,10 @@ impl Runner {
     /// With what could not be limited, if anything.
     fn try_start(&mut self, launch: &Launch) -> Result<(Watch, Option<String>), String> {
         self.forget_runs_before(&launch.job);
-        let lock = self.prepare(launch)?;
+        let user = self.identity.of(launch.user)?;
+        let lock = self.prepare(launch, user.as_ref())?;
         let problem = self.confine(launch)?;
-        let holder = spawn::holder(&self.program, &self.layout, launch, self.run_as.as_ref(), lock)
+        let holder = spawn::holder(&self.program, &self.layout, launch, user.as_ref(), lock)
             .map_err(|error| format!("the worker could not start a process: {error}"))?;
         let held = Held { holder: holder.signals, started: None };
         self.jobs.insert(launch.job.clone(), held);
@@ -135,10 +136,14 @@ impl Runner {
     }
 
     /// The folders that a script needs, and its job's own files.
-    fn prepare(&self, launch: &Launch) -> Result<File, String> {
-        let user = self.run_as.as_ref();
+    fn prepare(&self, launch: &Launch, user: Option<&RunAs>) -> Result<File, String> {
         folders::make_for(&launch.home, user).map_err(|error| failed(&launch.home, error))?;
         folders::make_for(&launch.data, user).map_err(|error| failed(&launch.data, error))?;
+        if let (Identity::Each(_), Some(user)) = (&self.identity, user) {
+            for folder in [&launch.data, &launch.home, &launch.folder] {
+                folders::is_owned(folder, user)?;
+            }
+        }
         folders::make_own(&launch.logs).map_err(|error| failed(&launch.logs, error))?;
         let folder = self.layout.job(&launch.job);
         folders::make_own(&folder).map_err(|error| failed(&folder, error))?;

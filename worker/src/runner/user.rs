@@ -1,4 +1,5 @@
-//! `--run-as`: which user services run as, resolved to numbers once at the agent's start.
+//! `--run-as` and `--service-uids`: which users services run as, resolved to numbers once at the
+//! agent's start.
 //!
 //! It changes no process's user; `exec_shim` does. A user that isn't there is refused with the
 //! command that makes it.
@@ -7,6 +8,7 @@ use std::ffi::CString;
 use std::fmt;
 
 use nix::unistd::{Gid, Uid, User, getgrouplist};
+use tucano_worker_core::UserRange;
 
 use super::user_files;
 
@@ -26,7 +28,59 @@ pub(crate) struct RunAs {
     pub(crate) groups: Vec<u32>,
 }
 
-/// Why `--run-as` is refused; each says what to do.
+/// Whose rights services have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// The agent's own: it is no root, or it was told to.
+    Agents,
+    /// One user's, all of them.
+    One(RunAs),
+    /// A number of its own each, which the supervisor gives out.
+    Each(UserRange),
+}
+
+impl Identity {
+    /// Whether others than the agent's user pass through the data folder to their own.
+    pub(crate) fn passes_through(&self) -> bool {
+        match self {
+            Identity::Agents => false,
+            Identity::One(_) | Identity::Each(_) => true,
+        }
+    }
+
+    /// A service's, by the number that it was given; `Ok(None)`: the agent's. `Err`: it was given
+    /// none, and must not have the agent's.
+    pub(crate) fn of(&self, number: Option<u32>) -> Result<Option<RunAs>, String> {
+        match (self, number) {
+            (Identity::Agents, _) => Ok(None),
+            (Identity::One(user), _) => Ok(Some(user.clone())),
+            (Identity::Each(_), Some(number)) => Ok(Some(RunAs::numbered(number))),
+            (Identity::Each(range), None) => Err(format!(
+                "every user of --service-uids {range} belongs to a service that has something on \
+                 this worker: give a larger range, or remove what services that are gone left in \
+                 the data folder's data/ and start the agent again"
+            )),
+        }
+    }
+
+    /// One of those that it stands for, where it is not the agent's own.
+    pub(crate) fn any(&self) -> Option<RunAs> {
+        match self {
+            Identity::Agents => None,
+            Identity::One(user) => Some(user.clone()),
+            Identity::Each(range) => Some(RunAs::numbered(range.first())),
+        }
+    }
+}
+
+impl RunAs {
+    /// A user that is a number and in no list.
+    fn numbered(number: u32) -> RunAs {
+        RunAs { name: number.to_string(), uid: number, gid: number, groups: vec![number] }
+    }
+}
+
+/// Why a flag is refused; each says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UserError {
     /// There is no such user.
@@ -35,6 +89,20 @@ pub(crate) enum UserError {
     NotRoot(String),
     /// The system's list of users could not be read.
     Unreadable(String),
+    /// The agent is not root, so it can't take many users' rights.
+    NotRootForEach,
+    /// One of the numbers is somebody's.
+    Somebodys(UserRange, String, u32),
+}
+
+impl UserError {
+    /// Which flag is wrong.
+    pub(crate) fn flag(&self) -> &'static str {
+        match self {
+            UserError::Missing(_) | UserError::NotRoot(_) | UserError::Unreadable(_) => "--run-as",
+            UserError::NotRootForEach | UserError::Somebodys(..) => "--service-uids",
+        }
+    }
 }
 
 impl fmt::Display for UserError {
@@ -52,15 +120,41 @@ impl fmt::Display for UserError {
             UserError::Unreadable(name) => {
                 write!(f, "user {name:?} could not be looked up; is /etc/passwd readable?")
             }
+            UserError::NotRootForEach => f.write_str(
+                "only an agent that runs as root can give each service a user of its own; leave \
+                 the flag out",
+            ),
+            UserError::Somebodys(range, name, number) => {
+                write!(f, "{range}: {number} is the user {name:?}; give numbers that are nobody's")
+            }
         }
     }
 }
 
 impl std::error::Error for UserError {}
 
-/// Resolves the flag. `None`: services run as the agent itself (it is no root, or it was told to).
-pub(crate) fn resolve(flag: Option<&str>) -> Result<Option<RunAs>, UserError> {
-    resolve_for(flag, Uid::effective())
+/// Resolves the flags, of which one at most is given.
+pub(crate) fn resolve(
+    run_as: Option<&str>,
+    each: Option<UserRange>,
+) -> Result<Identity, UserError> {
+    match each {
+        Some(range) => each_of(range, Uid::effective()),
+        None => {
+            let user = resolve_for(run_as, Uid::effective())?;
+            Ok(user.map_or(Identity::Agents, Identity::One))
+        }
+    }
+}
+
+fn each_of(range: UserRange, agent: Uid) -> Result<Identity, UserError> {
+    if !agent.is_root() {
+        return Err(UserError::NotRootForEach);
+    }
+    match user_files::among(|number| range.contains(number)) {
+        Some((name, number)) => Err(UserError::Somebodys(range, name, number)),
+        None => Ok(Identity::Each(range)),
+    }
 }
 
 fn resolve_for(flag: Option<&str>, agent: Uid) -> Result<Option<RunAs>, UserError> {
@@ -109,6 +203,23 @@ mod tests {
         for (flag, agent) in [(Some("nobody-of-that-name"), ROOT), (Some("a\0b"), ROOT)] {
             assert!(matches!(resolve_for(flag, agent), Err(UserError::Missing(_))), "{flag:?}");
         }
+    }
+
+    #[test]
+    fn a_service_without_a_number_never_gets_the_agents_rights() {
+        let range = UserRange::parse("200000-200009").unwrap();
+        assert_eq!(each_of(range, SOMEBODY), Err(UserError::NotRootForEach));
+        let each = each_of(range, ROOT).unwrap();
+        assert_eq!(each, Identity::Each(range));
+        assert_eq!(each.of(Some(200_003)).unwrap().unwrap().groups, [200_003]);
+        assert!(each.of(None).unwrap_err().contains("larger range"));
+        assert_eq!(each.any().unwrap().uid, 200_000);
+        // A number of an earlier agent's ledger means nothing to one that was given other flags.
+        let one = Identity::One(RunAs::numbered(7));
+        assert_eq!(one.of(Some(200_003)).unwrap().unwrap().uid, 7);
+        assert_eq!(Identity::Agents.of(Some(200_003)), Ok(None));
+        let passing = [one, each, Identity::Agents].map(|it| it.passes_through());
+        assert_eq!(passing, [true, true, false]);
     }
 
     #[test]

@@ -15,6 +15,16 @@ pub(super) fn look_up(name: &str) -> Option<RunAs> {
     Some(RunAs { name: name.to_owned(), uid, gid, groups })
 }
 
+/// The first user in `/etc/passwd` whose number is one of these.
+pub(super) fn among(is_one: impl Fn(u32) -> bool) -> Option<(String, u32)> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, number) = (fields.next()?, fields.nth(1)?.parse().ok()?);
+        is_one(number).then(|| (name.to_owned(), number))
+    })
+}
+
 /// `name:password:uid:gid:…`, passwd(5).
 fn user(users: &str, name: &str) -> Option<(u32, u32)> {
     users.lines().find_map(|line| {
@@ -52,6 +62,13 @@ mod tests {
         let file = "root:x:0:\nweb:x:44:web\nvideo:x:5:web,root\nsound:x:6:root,webb\nold:x:7\n";
         assert_eq!(groups(file, "web", 44), [44, 5]);
         assert_eq!(groups(file, "nobody", 65_534), [65_534]);
+    }
+
+    #[test]
+    fn a_user_is_found_by_its_number() {
+        let daemon = look_up("daemon").unwrap().uid;
+        assert_eq!(among(|number| number == daemon), Some(("daemon".to_owned(), daemon)));
+        assert_eq!(among(|_| false), None);
     }
 
     #[test]

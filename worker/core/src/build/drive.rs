@@ -111,7 +111,7 @@ impl Build {
         self.run = self.run.next();
         self.set(BuildStep::Preparing);
         let build = self.key.clone();
-        effects.push(Effect::PrepareSource { build, attempt: self.run, source });
+        effects.push(Effect::PrepareSource { build, attempt: self.run, source, user: None });
         true
     }
 
@@ -151,6 +151,7 @@ impl Build {
             notify: None,
             address: None,
             stop: Stop { signal: StopSignal::Kill, drain: Duration::ZERO, grace: Duration::ZERO },
+            user: None,
             priority: Priority::Low,
             resources: Resources { cpu_millis: None, memory_bytes: None, pids: None },
             entry: None,

@@ -58,6 +58,7 @@ impl Instance {
             notify: None,
             address: None,
             stop: Stop { signal: StopSignal::Kill, drain: Duration::ZERO, grace: Duration::ZERO },
+            user: None,
             priority: Priority::Normal,
             resources: self.spec.resources,
             entry: None,

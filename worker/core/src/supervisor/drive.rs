@@ -7,7 +7,7 @@ use tucano_common::time::Now;
 use super::Supervisor;
 use crate::build::{Build, BuildStep, BuildTurn, Tenants};
 use crate::effect::Effect;
-use crate::job::BuildKey;
+use crate::job::{BuildKey, Job};
 use crate::note::Note;
 use crate::turn::Turn;
 
@@ -19,6 +19,7 @@ impl Supervisor {
     pub fn drive(&mut self, now: Now) -> Vec<Effect> {
         self.now = now;
         let mut effects = std::mem::take(&mut self.pending);
+        self.give_users();
         for _ in 0..ROUNDS {
             self.drive_builds(&mut effects);
             self.drive_instances(&mut effects);
@@ -27,6 +28,7 @@ impl Supervisor {
                 break;
             }
         }
+        self.put_users(&mut effects);
         // The ledger goes first: what follows may be carried out by an agent that dies in the
         // middle.
         if let Some(version) = self.saves.take(now.mono) {
@@ -68,6 +70,51 @@ impl Supervisor {
             };
             build.drive(&turn, effects);
             place &= !build.occupies();
+        }
+    }
+
+    /// Before anything of a service is made; a number goes back once nothing is left of it.
+    fn give_users(&mut self) {
+        let mut changed = false;
+        for instance in self.instances.values() {
+            changed |= self.users.give(&instance.service);
+        }
+        let (instances, builds) = (&self.instances, &self.builds);
+        changed |= self.users.take_back(|service| {
+            instances.values().any(|instance| instance.service == *service)
+                || builds.keys().any(|key| key.service == *service)
+        });
+        if changed {
+            self.saves.touch();
+        }
+    }
+
+    /// Whose number each script and each folder gets.
+    fn put_users(&mut self, effects: &mut [Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::PrepareSource { build, user, .. } => *user = self.users.of(&build.service),
+                Effect::Start(launch) => {
+                    let service = match &launch.job.job {
+                        Job::Build(key) => Some(&key.service),
+                        Job::Runtime(id) | Job::Teardown(id) => {
+                            self.instances.get(id).map(|instance| &instance.service)
+                        }
+                    };
+                    launch.user = service.and_then(|service| self.users.of(service));
+                    if let Some(service) = service {
+                        self.users.set_data(service, true);
+                    }
+                }
+                Effect::Adopt { .. }
+                | Effect::SignalStop(_)
+                | Effect::SignalKill(_)
+                | Effect::Probe(_)
+                | Effect::Remove(_)
+                | Effect::SaveLedger { .. }
+                | Effect::Report
+                | Effect::Note(_) => {}
+            }
         }
     }
 

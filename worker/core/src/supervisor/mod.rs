@@ -32,6 +32,7 @@ use crate::ledger::{self, Ledger};
 use crate::ports::Ports;
 use crate::settings::Settings;
 use crate::turn::Saves;
+use crate::users::{FoundFolder, UserRange, Users};
 
 /// All instances of a worker.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub struct Supervisor {
     ports: Ports,
     prng: Prng,
     saves: Saves,
+    users: Users,
     /// What facts asked for: notes, and the end of processes that nobody owns.
     pending: Vec<Effect>,
     /// Something that the controller sees changed.
@@ -64,6 +66,7 @@ impl Supervisor {
             builds: BTreeMap::new(),
             prng,
             saves: Saves::default(),
+            users: Users::default(),
             pending: Vec::new(),
             changed: false,
             now: Now::default(),
@@ -81,6 +84,7 @@ impl Supervisor {
             supervisor.settings.balancer_url = ledger.balancer_url;
         }
         supervisor.ports.restore(&ledger.quarantine, now);
+        supervisor.users = Users::restore(ledger.users);
         for entry in ledger.builds {
             let build = Build::from_entry(entry, now.mono);
             supervisor.builds.insert(build.key.clone(), build);
@@ -96,6 +100,12 @@ impl Supervisor {
         }
         supervisor.changed = true;
         supervisor
+    }
+
+    /// Each service gets a user's number of its own, out of this range; these folders are there.
+    /// Called once, before the first drive.
+    pub fn number_services(&mut self, range: UserRange, found: &[FoundFolder]) {
+        self.users.begin(range, found);
     }
 
     /// When to drive again, if no fact comes before.
@@ -128,6 +138,7 @@ impl Supervisor {
             instances: self.instances.values().map(Instance::entry).collect(),
             builds: self.builds.values().map(Build::entry).collect(),
             quarantine: self.ports.quarantined(self.now),
+            users: self.users.entries(),
         }
     }
 

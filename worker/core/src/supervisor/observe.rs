@@ -40,6 +40,7 @@ impl Supervisor {
                 self.pending.push(Effect::Note(note));
                 self.removed(&folder);
             }
+            Fact::DataGone { service } => self.users.set_data(&service, false),
             Fact::LedgerSaved { version } => {
                 if self.saves.succeeded(version) {
                     self.pending.push(Effect::Note(Note::LedgerBack));
@@ -84,6 +85,7 @@ impl Supervisor {
             | Fact::Probed { .. }
             | Fact::Removed { .. }
             | Fact::RemoveFailed { .. }
+            | Fact::DataGone { .. }
             | Fact::LedgerSaved { .. }
             | Fact::LedgerFailed { .. } => return,
         };

@@ -4,4 +4,5 @@ mod adoption;
 mod generations;
 mod histories;
 mod scenes;
+mod users;
 mod world;

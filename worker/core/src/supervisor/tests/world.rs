@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tucano_common::id::InstanceId;
-use tucano_common::name::WorkerName;
+use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::prng::Prng;
 use tucano_common::spec::Spec;
 use tucano_common::time::{Mono, Now, Wall};
@@ -22,6 +22,7 @@ use crate::note::Note;
 use crate::ports::PortRange;
 use crate::settings::Settings;
 use crate::supervisor::Supervisor;
+use crate::users::{FoundFolder, UserRange};
 
 /// How the world treats the worker.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,9 @@ pub(super) struct World {
     pub(super) reports_sent: usize,
     /// How long builds and teardowns take; none: up to two seconds.
     pub(super) scripts_take: Option<Duration>,
+    /// `--service-uids`, and services' own folders with their owners.
+    pub(super) users: Option<UserRange>,
+    pub(super) data: BTreeMap<ServiceName, u32>,
     prng: Prng,
     disk: Option<Ledger>,
     due: Vec<(Mono, Fact)>,
@@ -152,6 +156,8 @@ impl World {
             starts: Vec::new(),
             reports_sent: 0,
             scripts_take: None,
+            users: None,
+            data: BTreeMap::new(),
             prng: Prng::new(seed),
             disk: None,
             due: Vec::new(),
@@ -401,6 +407,7 @@ impl World {
         let ledger = self.disk.clone().unwrap_or_else(|| Supervisor::new(settings(), 0).ledger());
         let seed = self.prng.next_u64();
         self.supervisor = Supervisor::from_ledger(settings(), ledger, seed, self.now);
+        self.number_services();
         // What nobody knows is ended before the first drive.
         let known = self.supervisor.jobs();
         let strangers: Vec<JobRun> =
@@ -418,6 +425,17 @@ impl World {
         let known: BTreeSet<String> = self.supervisor.folders().iter().map(name).collect();
         self.folders.retain(|folder| known.contains(folder));
         self.settle();
+    }
+
+    /// As an agent that starts does.
+    pub(super) fn number_services(&mut self) {
+        let Some(range) = self.users else { return };
+        let found = self.data.iter().map(|(service, owner)| FoundFolder {
+            service: service.clone(),
+            owner: *owner,
+            is_data: true,
+        });
+        self.supervisor.number_services(range, &found.collect::<Vec<_>>());
     }
 
     pub(super) fn report(&self, id: u64) -> InstanceReport {
@@ -451,6 +469,11 @@ impl World {
                 entry.expect("a start of a known instance").build.clone()
             }
         };
+        if let Some(user) = launch.user {
+            let ledger = self.disk.as_ref().expect("a start waits for the ledger");
+            let entry = (build.service.clone(), user);
+            assert!(ledger.users.contains(&entry), "{entry:?} is given and not written down");
+        }
         let folder = name(&Folder::Build(build));
         assert!(self.folders.contains(&folder), "{}: {folder} isn't there", launch.job);
         let same = self.processes.keys().filter(|job| shares_place(&job.job, &launch.job.job));
