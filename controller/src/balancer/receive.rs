@@ -98,7 +98,7 @@ impl Lb {
         let id = RequestId(self.prng.next_u64());
         let mut flow = Flow::new(&head, service, id, self.now);
         if let Some(log) = &self.access_log {
-            flow.noted = Some(log.note(client.peer, &head, input.bytes(), id));
+            flow.noted = Some(log.note(&self.config, client.peer, (&head, input.bytes()), id));
         }
         let flow = self.flows.insert(flow);
         client.phase = Phase::Busy(flow);

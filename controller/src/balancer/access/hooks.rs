@@ -3,14 +3,33 @@
 //!
 //! Called by `finish`, `receive` and `fail`, with a log alone.
 
-use tucano_common::http1::RequestHead;
+use std::net::IpAddr;
+
+use tucano_common::http1::{FieldName, RequestHead};
 use tucano_net::clock::Clock;
 
+use super::super::Config;
 use super::super::connections::{Client, Flow, RequestId, Stage};
 use super::super::lb::Lb;
 use super::super::refusal::Refusal;
 use super::super::slab::Key;
 use super::line::{Noted, Outcome, Took};
+
+/// Where a request comes from: behind proxies that are believed, what they say of it.
+pub(super) fn client_of(config: &Config, peer: IpAddr, head: &RequestHead, bytes: &[u8]) -> IpAddr {
+    let mut client = peer;
+    let fields = head.fields.as_slice().iter().rev();
+    let fields = fields.filter(|field| field.known == FieldName::XForwardedFor);
+    for part in fields.flat_map(|field| field.value.of(bytes).rsplit(|byte| *byte == b',')) {
+        if !config.trusts(client) {
+            break;
+        }
+        let address = std::str::from_utf8(part.trim_ascii()).ok().and_then(|it| it.parse().ok());
+        let Some(address) = address.map(|it: IpAddr| it.to_canonical()) else { break };
+        client = address;
+    }
+    client
+}
 
 impl Lb {
     /// A request of a service ended.
@@ -71,7 +90,7 @@ impl Lb {
         let Some(client) = self.clients.get(key) else { return };
         let bytes = client.input.as_ref().map_or(&[][..], |input| input.bytes());
         let mut noted = match head {
-            Some((head, id)) => log.note(client.peer, head, bytes, id),
+            Some((head, id)) => log.note(&self.config, client.peer, (head, bytes), id),
             None => Box::new(Noted::new(client.peer, &Default::default())),
         };
         noted.error = Some(refusal.code());

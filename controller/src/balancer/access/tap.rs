@@ -11,10 +11,12 @@ use tucano_common::http1::RequestHead;
 use tucano_common::limits::ACCESS_LOG_PENDING_BYTES_MAX;
 use tucano_common::time::Wall;
 
+use super::super::Config;
 use super::super::connections::RequestId;
 use super::super::forward;
 use super::super::stats::Cause;
 use super::Shared;
+use super::hooks::client_of;
 use super::line::{Asked, Noted, Outcome};
 
 /// What one loop writes through.
@@ -38,9 +40,9 @@ impl Tap {
     /// Keeps what a line will say of a request, while its head is there.
     pub(in crate::balancer) fn note(
         &self,
-        client: IpAddr,
-        head: &RequestHead,
-        bytes: &[u8],
+        config: &Config,
+        peer: IpAddr,
+        (head, bytes): (&RequestHead, &[u8]),
         id: RequestId,
     ) -> Box<Noted> {
         let own_id = id.to_string();
@@ -51,7 +53,7 @@ impl Tap {
             host: head.host.of(bytes),
             target: head.target.path().of(bytes),
         };
-        Box::new(Noted::new(client, &asked))
+        Box::new(Noted::new(client_of(config, peer, head, bytes), &asked))
     }
 
     /// A request ended: its line is written, where it gets one.

@@ -198,3 +198,31 @@ fn every_byte_of_a_long_answer_to_a_slow_reader_is_counted() {
     assert_eq!(lines[0]["bytes"], count, "{}", lines[0]);
     assert!(count > 3_000_000);
 }
+
+#[test]
+fn behind_trusted_proxies_the_client_is_the_one_that_they_name() {
+    let web = Instance::named("web");
+    let written = Written::new("proxies");
+    let mut lb = Harness::with(|config| {
+        config.trusted = vec![("127.0.0.1".parse().unwrap(), 32), ("10.0.0.0".parse().unwrap(), 8)];
+        written.log(config);
+    });
+    lb.serve("web", &[web.address]);
+    let cases = [
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For: 192.0.2.1\r\n", "192.0.2.1"),
+        // Whatever stands before the first that is none of theirs, the client may have made up.
+        ("X-Forwarded-For: 6.6.6.6, 192.0.2.2 ,10.1.2.3\r\n", "192.0.2.2"),
+        ("X-Forwarded-For: 2001:db8::1\r\nX-Forwarded-For: 10.1.2.3\r\n", "2001:db8::1"),
+        ("X-Forwarded-For: unknown, 10.1.2.3\r\n", "10.1.2.3"),
+        ("X-Forwarded-For: 10.9.9.9\r\n", "10.9.9.9"),
+    ];
+    for (fields, _) in cases {
+        let mut client = lb.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: web\r\n{fields}\r\n"));
+        assert_eq!(client.answer().status, 200);
+    }
+    let lines = written.lines(&mut lb);
+    let clients: Vec<&Value> = lines.iter().map(|line| &line["client"]).collect();
+    assert_eq!(clients, cases.map(|(_, client)| client));
+}
