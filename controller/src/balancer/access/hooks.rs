@@ -33,6 +33,7 @@ pub(super) fn client_of(config: &Config, peer: IpAddr, head: &RequestHead, bytes
 
 impl Lb {
     /// A request of a service ended.
+    #[inline(never)]
     pub(in crate::balancer) fn log_end(&mut self, key: Key<Client>, flow: &Flow, noted: &Noted) {
         let route = self.fleet.service(flow.service).cloned();
         let on_it = match flow.stage {

@@ -38,6 +38,7 @@ impl Tap {
     }
 
     /// Keeps what a line will say of a request, while its head is there.
+    #[inline(never)]
     pub(in crate::balancer) fn note(
         &self,
         config: &Config,

@@ -38,15 +38,17 @@ pub(super) struct Service {
 struct Revisions {
     /// Of the newest table that any loop has.
     version: u64,
-    known: BTreeMap<u64, Revision>,
+    /// In the order of their first answers.
+    known: Vec<Revision>,
 }
 
 #[derive(Debug)]
 struct Revision {
-    /// What each loop counts that answered for it, by its place.
-    loops: BTreeMap<usize, Arc<RevisionStats>>,
+    number: u64,
     /// The newest table that had it.
     listed_in: u64,
+    /// What each loop counts that answered for it, by its place.
+    loops: Vec<(usize, Arc<RevisionStats>)>,
 }
 
 impl Registry {
@@ -99,12 +101,12 @@ impl Service {
     }
 
     /// One loop's counters of a revision, new ones where there are none.
-    pub(super) fn revision(&self, revision: u64, number: usize) -> Arc<RevisionStats> {
+    pub(super) fn revision(&self, number: u64, place: usize) -> Arc<RevisionStats> {
         let mut revisions = lock(&self.revisions);
         let listed_in = revisions.version;
-        let new = || Revision { loops: BTreeMap::new(), listed_in };
-        let known = revisions.known.entry(revision).or_insert_with(new);
-        Arc::clone(known.loops.entry(number).or_default())
+        let new = || Revision { number, listed_in, loops: Vec::new() };
+        let loops = &mut found_or(&mut revisions.known, |it| it.number == number, new).loops;
+        Arc::clone(&found_or(loops, |(known, _)| *known == place, || (place, Arc::default())).1)
     }
 
     /// Notes which revisions a table has, and forgets the oldest of those that have no instance any
@@ -115,32 +117,41 @@ impl Service {
             return;
         }
         revisions.version = version;
-        for revision in listed {
-            if let Some(known) = revisions.known.get_mut(&revision) {
-                known.listed_in = version;
-            }
+        for number in listed {
+            let known = revisions.known.iter_mut().find(|it| it.number == number);
+            known.into_iter().for_each(|known| known.listed_in = version);
         }
-        let old = |(_, known): &(&u64, &Revision)| known.listed_in < version;
-        let mut old: Vec<(u64, u64)> =
-            revisions.known.iter().filter(old).map(|(it, known)| (known.listed_in, *it)).collect();
-        old.sort_unstable();
-        let over = old.len().saturating_sub(REVISIONS_COUNTED_OLD_MAX);
-        for (_, revision) in old.into_iter().take(over) {
-            revisions.known.remove(&revision);
+        loop {
+            let old = || revisions.known.iter().filter(|it| it.listed_in < version);
+            if old().count() <= REVISIONS_COUNTED_OLD_MAX {
+                return;
+            }
+            let oldest = old().min_by_key(|it| (it.listed_in, it.number)).map(|it| it.number);
+            revisions.known.retain(|it| Some(it.number) != oldest);
         }
     }
 
     /// Whether it is still counted.
-    pub(super) fn has_revision(&self, revision: u64) -> bool {
-        lock(&self.revisions).known.contains_key(&revision)
+    pub(super) fn has_revision(&self, number: u64) -> bool {
+        lock(&self.revisions).known.iter().any(|it| it.number == number)
     }
 
     /// All of them, with what each loop counts.
     pub(super) fn revisions(&self) -> Vec<(u64, Vec<Arc<RevisionStats>>)> {
         let revisions = lock(&self.revisions);
-        let loops = |known: &Revision| known.loops.values().cloned().collect();
-        revisions.known.iter().map(|(it, known)| (*it, loops(known))).collect()
+        let loops = |it: &Revision| it.loops.iter().map(|(_, stats)| Arc::clone(stats)).collect();
+        revisions.known.iter().map(|it| (it.number, loops(it))).collect()
     }
+}
+
+/// The one that is meant, a new one where there is none; there are a handful at most, or as many as
+/// loops.
+fn found_or<T>(known: &mut Vec<T>, is_it: impl Fn(&T) -> bool, new: impl Fn() -> T) -> &mut T {
+    let place = known.iter().position(is_it).unwrap_or(known.len());
+    if place == known.len() {
+        known.push(new());
+    }
+    &mut known[place]
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -51,10 +51,17 @@ impl Tally {
         if let Some((_, stats)) = known {
             stats.count(method, status, took);
         } else {
-            let stats = self.service.revision(revision, self.number);
+            let stats = self.begin(revision);
             stats.count(method, status, took);
-            self.revisions.push((revision, stats));
         }
+    }
+
+    /// The first answer for a revision in this loop.
+    #[cold]
+    fn begin(&mut self, revision: u64) -> Arc<RevisionStats> {
+        let stats = self.service.revision(revision, self.number);
+        self.revisions.push((revision, Arc::clone(&stats)));
+        stats
     }
 
     /// A table has these revisions of it.
