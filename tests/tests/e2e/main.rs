@@ -8,6 +8,7 @@
 mod access_log;
 mod away;
 mod balancer;
+mod bomb;
 mod client;
 mod counted;
 mod crashes;
