@@ -6,21 +6,20 @@
 //! its start (a pipe); the loop watches both and calls [`Runner::on_status`] and
 //! [`Runner::on_exit`] when they turn readable.
 
+mod remains;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
 use tucano_common::time::Wall;
 use tucano_worker_core::ledger::InstanceEntry;
-use tucano_worker_core::{
-    End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started, Supervisor,
-};
+use tucano_worker_core::{End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started};
 
 use super::cgroup::Cgroups;
 use super::confinement::Confinement;
@@ -31,9 +30,6 @@ use super::sweep::{Target, sweep};
 use super::user::{Identity, RunAs};
 use super::view::{self, View};
 use super::{folders, logs, ports, process, spawn};
-
-/// How long a job that nobody knows may take to be killed, at the agent's start.
-const STRANGER_END: Duration = Duration::from_secs(2);
 
 /// The processes of a worker.
 pub(crate) struct Runner {
@@ -349,60 +345,6 @@ impl Runner {
             Some((job, entry.path()))
         });
         jobs.collect()
-    }
-
-    /// At the agent's start, before anything is driven: ends every job that it finds and nobody
-    /// knows, and every process that bears the mark of such a one; then removes what folders of
-    /// theirs are left.
-    pub(crate) fn end_strangers(&self, supervisor: &Supervisor) {
-        let known = supervisor.jobs();
-        self.end_unknown_jobs(&known);
-        let homes: BTreeSet<String> =
-            known.iter().map(|job| self.home_of(&job.job).to_string_lossy().into_owned()).collect();
-        let (instances, builds) = (self.layout.instances(), self.layout.builds());
-        let gone = sweep(&Target::Strangers { below: [&instances, &builds], known: &homes });
-        if !gone {
-            log::warn!("processes of earlier instances could not be ended");
-        }
-        self.cgroups.sweep(&known.iter().map(JobRun::to_string).collect());
-        for (job, folder) in self.found_jobs() {
-            if !known.contains(&job) {
-                let _left_for_the_next_agent = folders::remove(&folder);
-            }
-        }
-        folders::remove_strangers(&self.layout, &supervisor.folders());
-    }
-
-    fn end_unknown_jobs(&self, known: &[JobRun]) {
-        for (job, folder) in self.found_jobs() {
-            if known.contains(&job) {
-                continue;
-            }
-            let running: Option<Running> = record::read(&folder.join(RUNNING));
-            let holder = self.of_this_boot(running).and_then(|it| process::open(it.holder));
-            let lives = open_lock(&folder.join(LOCK), false).is_ok_and(|lock| !try_lock(&lock));
-            if let Some(holder) = holder.filter(|_| lives) {
-                log::warn!("{job}: nobody knows it any more; it is ended");
-                let _gone_meanwhile = process::signal(&holder, Signal::USR1);
-                if !process::wait(&holder, STRANGER_END) {
-                    let _gone_meanwhile = process::signal(&holder, Signal::KILL);
-                }
-            }
-        }
-    }
-
-    /// The entries that stand beside the jobs' files: what a lost ledger is rebuilt from. The
-    /// newest run of each instance counts.
-    pub(crate) fn found_entries(&self) -> Vec<InstanceEntry> {
-        let mut newest: BTreeMap<Job, InstanceEntry> = BTreeMap::new();
-        for (job, folder) in self.found_jobs() {
-            let Some(entry) = record::read::<InstanceEntry>(&folder.join(ENTRY)) else { continue };
-            let known = newest.get(&job.job);
-            if job.run == entry.run && known.is_none_or(|known| known.run < entry.run) {
-                newest.insert(job.job, entry);
-            }
-        }
-        newest.into_values().collect()
     }
 }
 
