@@ -58,7 +58,7 @@ impl fmt::Display for Unreadable {
 
 /// Reads the newest.
 pub(crate) fn load(path: &Path, now: Wall) -> io::Result<Found> {
-    for name in [next(path), syncing(path)] {
+    for name in [part(path), next(path), syncing(path)] {
         // Torn by a loss of power, or of a full disk: the one before it is whole.
         let is_whole = fs::read(&name).is_ok_and(|bytes| parse(&bytes).is_ok());
         if is_whole {
@@ -118,7 +118,12 @@ pub(crate) fn rebuild(
 /// Writes it; a later agent of this boot finds it when this returns, and [`sync`] is to follow.
 pub(crate) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
     write_part(path, ledger)?;
-    fs::rename(part(path), next(path))
+    // ext4 brings a file that replaces another onto the disk before the rename returns, which a
+    // start would wait for. Between the two the part is the newest, and whole.
+    match fs::remove_file(next(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => fs::rename(part(path), next(path)),
+    }
 }
 
 /// Brings what was written last onto the disk. For another thread than the one that writes: it may
@@ -155,7 +160,7 @@ fn syncing(path: &Path) -> PathBuf {
 
 /// Older ones that would be taken for newer.
 fn forget_unsynced(path: &Path) {
-    for name in [next(path), syncing(path)] {
+    for name in [part(path), next(path), syncing(path)] {
         let _there_seldom_is_one = fs::remove_file(name);
     }
 }
@@ -240,6 +245,14 @@ mod tests {
         write(&path, &ledger(3)).unwrap();
         fs::rename(next(&path), syncing(&path)).unwrap();
         write(&path, &ledger(4)).unwrap();
+        assert_eq!(loaded(&path), ledger(4));
+        // Ended between the two steps of writing one, and in the middle of the first.
+        write(&path, &ledger(3)).unwrap();
+        write_part(&path, &ledger(4)).unwrap();
+        fs::remove_file(next(&path)).unwrap();
+        assert_eq!(loaded(&path), ledger(4));
+        write(&path, &ledger(4)).unwrap();
+        fs::write(part(&path), "{\"version\":1,").unwrap();
         assert_eq!(loaded(&path), ledger(4));
         // The power went: what was not synced is torn or empty.
         for torn in ["", "{\"version\":1,", "{\"version\":9}"] {
