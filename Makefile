@@ -25,7 +25,7 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor bench-build fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
@@ -34,6 +34,7 @@ help:
 	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
 	@echo 'make bench-control  the controller with 1,000 fake workers and 20,000 instances'
 	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
+	@echo 'make bench-build  what a build costs the service beside it'
 	@echo 'make build      debug binaries in $(TARGET)/debug'
 	@echo 'make release    small, fast binaries in $(TARGET)/release'
 	@echo 'make install    binaries, units, users and folders (PREFIX=$(PREFIX), DESTDIR for packages)'
@@ -114,6 +115,13 @@ bench-supervisor: release
 	python3 tools/bench/supervisors.py --worker $(TARGET)/release/tucano-worker \
 		--controller $(TARGET)/release/tucano-controller --kept $(KEPT) \
 		--supervisord '$(SUPERVISORD)' --pm2 '$(PM2)'
+
+# What a build costs the service beside it on the same worker.
+bench-build: release
+	$(CARGO) build --release -p tucano-tools --bin tucano-load --bin tucano-demo
+	python3 tools/bench/build_beside.py --worker $(TARGET)/release/tucano-worker \
+		--controller $(TARGET)/release/tucano-controller --load $(TARGET)/release/tucano-load \
+		--demo $(TARGET)/release/tucano-demo
 
 # --- installing ------------------------------------------------------------------------------
 

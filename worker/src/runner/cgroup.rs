@@ -2,8 +2,10 @@
 //!
 //! Version 2 where it is delegated and has the controller, version 1 where it has not, nothing
 //! where neither is there or may be written: then [`Cgroups::missing`] says so, once, and services
-//! start all the same. All jobs' groups stand in one group of this worker (named after its data
-//! folder), which is made with the first job's and goes with the last one's. What is done with one
+//! start all the same. All services' groups stand in one group of this worker (named after its data
+//! folder), and builds' in another beside it, which has next to no weight: in the first one they
+//! would weigh as much as all services wherever those sleep, against whatever else the machine does.
+//! Each is made with the first job's and goes with the last one's. What is done with one
 //! job's group is `group`'s; the runner calls both. Where the groups may stand is `place`'s.
 
 mod group;
@@ -13,7 +15,7 @@ mod trial;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tucano_common::limits::{CPU_WEIGHT_ALL, SERVICE_PROCESSES_MAX};
 use tucano_common::spec::Resources;
@@ -25,6 +27,9 @@ use trial::Trial;
 
 /// A job's group is made again so often where the worker's own went meanwhile, with its last job.
 const TRIES: u32 = 5;
+
+/// The least that a group can weigh, in version 2 and in version 1.
+const LEAST: (u64, u64) = (1, 2);
 
 /// What this worker's control groups can do; by default nothing.
 #[derive(Default)]
@@ -118,7 +123,7 @@ impl Cgroups {
         let mut problems = Vec::new();
         let mut make = |top: &Option<Place>| {
             let top = top.as_ref()?;
-            match make_in(top, &name) {
+            match make_in(&top.of(priority), &name, priority) {
                 Ok(place) => Some(place),
                 Err(error) => {
                     problems.push(format!("{}: {error}", top.path().display()));
@@ -138,14 +143,14 @@ impl Cgroups {
 
     /// Ends and removes the groups of jobs that nobody knows; those that are left.
     pub(crate) fn sweep(&self, known: &BTreeSet<String>) {
-        for top in self.tops() {
+        for (top, priority) in self.tops() {
             let Ok(entries) = fs::read_dir(top) else { continue };
             let folders = entries.flatten().filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
             for entry in folders {
                 if entry.file_name().to_str().is_some_and(|name| known.contains(name)) {
                     continue;
                 }
-                let group = self.of_name(&entry.file_name());
+                let group = self.of_name(&entry.file_name(), priority);
                 if !group.end() {
                     let path = entry.path();
                     log::warn!("{}: what runs in it could not be ended", path.display());
@@ -156,8 +161,8 @@ impl Cgroups {
     }
 
     /// A job's group, whether it is there or not.
-    fn of_name(&self, name: &std::ffi::OsStr) -> Group {
-        let of = |top: &Option<Place>| top.as_ref().map(|top| top.below(name));
+    fn of_name(&self, name: &std::ffi::OsStr, priority: Priority) -> Group {
+        let of = |top: &Option<Place>| top.as_ref().map(|top| top.of(priority).below(name));
         Group {
             memory: of(&self.memory),
             cpu: of(&self.cpu),
@@ -166,12 +171,17 @@ impl Cgroups {
         }
     }
 
-    fn tops(&self) -> BTreeSet<&Path> {
-        self.each().into_iter().filter_map(|(_, place)| Some(place?.path())).collect()
+    /// This worker's own groups, each once.
+    fn tops(&self) -> Vec<(PathBuf, Priority)> {
+        let places: BTreeSet<&Path> =
+            self.each().into_iter().filter_map(|(_, place)| Some(place?.path())).collect();
+        let both = [Priority::Normal, Priority::Low];
+        let of = |path: &Path| both.map(|priority| (place::top(path, priority), priority));
+        places.into_iter().flat_map(of).collect()
     }
 
     fn remove_top(&self) {
-        for top in self.tops() {
+        for (top, _) in self.tops() {
             let _jobs_are_in_it = fs::remove_dir(top);
         }
     }
@@ -189,10 +199,10 @@ fn name_of(data_dir: &Path) -> String {
 }
 
 /// One job's group in a hierarchy.
-fn make_in(top: &Place, name: &str) -> io::Result<Place> {
+fn make_in(top: &Place, name: &str, priority: Priority) -> io::Result<Place> {
     let place = top.below(name.as_ref());
     for _ in 0..TRIES {
-        match place::make_top(top).and_then(|()| place::make(place.path())) {
+        match place::make_top(top, priority).and_then(|()| place::make(place.path())) {
             // The last job went with the worker's group in between.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             made => return made.map(|()| place),
@@ -239,11 +249,11 @@ fn limit(group: &Group, resources: &Resources, priority: Priority) -> Vec<String
         let millis = resources.cpu_millis.map_or(1000, u64::from);
         match place {
             Place::V2(path) => {
-                let weight = if low { 1 } else { (millis / 10).clamp(1, 10_000) };
+                let weight = if low { LEAST.0 } else { (millis / 10).clamp(1, 10_000) };
                 set(path, "cpu.weight", weight);
             }
             Place::V1(path) => {
-                let shares = if low { 2 } else { (millis * 1024 / 1000).clamp(2, 262_144) };
+                let shares = if low { LEAST.1 } else { (millis * 1024 / 1000).clamp(2, 262_144) };
                 set(path, "cpu.shares", shares);
             }
         }
@@ -254,14 +264,24 @@ fn limit(group: &Group, resources: &Resources, priority: Priority) -> Vec<String
     problems
 }
 
-/// All services together weigh more than one program beside them.
-fn weigh_all(top: &Place) {
-    let _best_effort = match top {
-        Place::V2(path) => fs::write(path.join("cpu.weight"), CPU_WEIGHT_ALL.to_string()),
-        Place::V1(path) => {
-            fs::write(path.join("cpu.shares"), (CPU_WEIGHT_ALL * 1024 / 100).to_string())
-        }
+/// All services together weigh more than one program beside them; builds run where nobody else
+/// would.
+fn weigh_all(top: &Place, priority: Priority) {
+    let (weight, shares) = match priority {
+        Priority::Normal => (CPU_WEIGHT_ALL, CPU_WEIGHT_ALL * 1024 / 100),
+        Priority::Low => LEAST,
     };
+    let set = |file: &str, value: u64| {
+        let _best_effort = fs::write(top.path().join(file), value.to_string());
+    };
+    match top {
+        Place::V2(_) => set("cpu.weight", weight),
+        Place::V1(_) => set("cpu.shares", shares),
+    }
+    match priority {
+        Priority::Normal => {}
+        Priority::Low => set("cpu.idle", 1),
+    }
 }
 
 #[cfg(test)]

@@ -219,6 +219,14 @@ impl Worker {
         });
     }
 
+    /// What its script wrote, line by line.
+    pub(crate) fn output(&self) -> Vec<String> {
+        let log = self.data().join("logs").join(ID).join("current.log");
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let lines = text.lines().filter_map(|line| line.split_once(" F "));
+        lines.map(|(_, line)| line.to_owned()).collect()
+    }
+
     /// The processes of its instances: with the mark of this data folder.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let mark = format!("TUCANO_INSTANCE_DIR={}", self.data().display());

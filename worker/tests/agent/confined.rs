@@ -150,6 +150,39 @@ fn groups_that_nobody_knows_are_ended_at_the_start() {
     stop_and_look(&mut worker, &scripts);
 }
 
+#[test]
+fn a_build_weighs_nothing_beside_whatever_else_runs() {
+    each(|mut worker| {
+        let scripts = json!({
+            "build-script": "cat /proc/self/cgroup > groups",
+            "runtime-script": "while read line; do echo build $line; done < groups
+                while read line; do echo runs $line; done < /proc/self/cgroup
+                echo told; sleep 1000",
+        });
+        worker.push_limited(&json!({}), &scripts);
+        worker.wait_for_line("told");
+        let name = |group: &str| group.rsplit_once(':').map(|(_, path)| path.to_owned());
+        let lines = worker.output();
+        let of = |who: &str| -> Vec<String> {
+            let lines = lines.iter().filter_map(|line| line.strip_prefix(who));
+            lines.filter_map(name).filter(|path| path.contains("/tucano-")).collect()
+        };
+        let (build, runs) = (of("build "), of("runs "));
+        // In a group beside the services' own, which has no weight either.
+        assert!(build.iter().all(|path| path.contains("-low/build.")), "{build:?}");
+        assert!(runs.iter().all(|path| !path.contains("-low/")), "{runs:?}");
+        assert_eq!(build.len(), runs.len());
+        assert_eq!(build.is_empty(), worker.groups().is_empty());
+        stop_and_look(&mut worker, &scripts);
+        for group in build {
+            let top = group.rsplit_once('/').map(|(top, _)| top.trim_start_matches('/').to_owned());
+            let mounted = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+            let left = mounted.map(|it| it.path().join(top.as_ref().unwrap()));
+            assert!(!left.into_iter().any(|path| path.exists()), "{top:?}");
+        }
+    });
+}
+
 /// What a service sees: one word a line, so that it can be looked for.
 const LOOK: &str = r#"
     mine=$(cat $TUCANO_DATA_DIR/kept 2>/dev/null; echo kept > $TUCANO_DATA_DIR/kept)

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tucano_worker_core::Oom;
+use tucano_worker_core::{Oom, Priority};
 
+use super::place;
 use crate::runner::process;
 
 /// Between two looks at a group that is being ended.
@@ -37,6 +38,14 @@ impl Place {
     pub(super) fn path(&self) -> &Path {
         match self {
             Place::V2(path) | Place::V1(path) => path,
+        }
+    }
+
+    /// This worker's group for such jobs, beside its first one.
+    pub(super) fn of(&self, priority: Priority) -> Place {
+        match self {
+            Place::V2(path) => Place::V2(place::top(path, priority)),
+            Place::V1(path) => Place::V1(place::top(path, priority)),
         }
     }
 

@@ -10,6 +10,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tucano_worker_core::Priority;
+
 use super::Place;
 use super::trial::Trial;
 
@@ -157,7 +159,7 @@ fn below(mount: &Path, root: &str, own: &str) -> PathBuf {
 
 /// Tries it out: makes the worker's group, and looks what groups in it would have.
 fn offers(top: &Place, controller: Controller, trial: &mut Trial) -> bool {
-    if make_top(top).is_err() {
+    if make_top(top, Priority::Normal).is_err() {
         return false;
     }
     let Some(probe) = trial.enters(top.path()) else { return false };
@@ -167,8 +169,20 @@ fn offers(top: &Place, controller: Controller, trial: &mut Trial) -> bool {
     }
 }
 
+/// The worker's group for such jobs, by the one for services.
+pub(super) fn top(path: &Path, priority: Priority) -> PathBuf {
+    match priority {
+        Priority::Normal => path.to_owned(),
+        Priority::Low => {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push("-low");
+            path.with_file_name(name)
+        }
+    }
+}
+
 /// Makes the worker's group, if it is not there.
-pub(super) fn make_top(top: &Place) -> io::Result<()> {
+pub(super) fn make_top(top: &Place, priority: Priority) -> io::Result<()> {
     let path = top.path();
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -192,7 +206,7 @@ pub(super) fn make_top(top: &Place) -> io::Result<()> {
             let _not_there = fs::write(path.join("memory.use_hierarchy"), "1");
         }
     }
-    super::weigh_all(top);
+    super::weigh_all(top, priority);
     Ok(())
 }
 
