@@ -1,7 +1,7 @@
 //! The worker's binary: the agent, and the small programs that it starts beside itself.
 //!
-//! Those come first and cost nothing of the rest: `hold` stays beside a service, `exec-shim`
-//! becomes its script, `place-source` fills a revision's folder.
+//! Those come first and cost nothing of the rest: `hold` stays beside a service and
+//! starts its script, `place-source` fills a revision's folder.
 #![deny(unsafe_code)]
 
 mod agent;
@@ -21,7 +21,7 @@ use tucano_net::text::Escaped;
 use tucano_net::{logger, threads};
 
 use config::{Config, Wanted};
-use runner::{artifact_child, exec_shim, hold};
+use runner::{artifact_child, hold};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -37,7 +37,6 @@ fn main() -> ExitCode {
 fn inner_program(name: &str) -> Option<fn(&[OsString]) -> ExitCode> {
     match name {
         hold::SUBCOMMAND => Some(hold::main),
-        exec_shim::SUBCOMMAND => Some(exec_shim::main),
         artifact_child::SUBCOMMAND => Some(artifact_child::main),
         _ => None,
     }

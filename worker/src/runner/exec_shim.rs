@@ -1,56 +1,51 @@
-//! `tucano-worker exec-shim`: makes a fresh process into a service's, then becomes `/bin/sh -c
-//! SCRIPT`.
+//! The exec shim: makes a fresh process into a service's, then becomes `/bin/sh -c SCRIPT`.
 //!
-//! The holder starts it with its orders on stdin and the output's pipes on stdout and stderr. What
-//! can't be done is told through the report pipe, which closes by itself once the script runs. It
-//! starts nothing and waits for nothing.
+//! The holder forks it, with its orders on stdin and the ends of three pipes. What can't be done is
+//! told through the report pipe, which closes by itself once the script runs. It starts nothing and
+//! waits for nothing. The holder has one thread, so what is left of it here works as it did there
+//! (memory, locks); nothing of it outlives the execve.
 
-use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
-use nix::unistd::{self, Gid, Uid};
+use nix::unistd::{self, Gid, Pid, Uid};
 use tucano_common::limits::SERVICE_DESCRIPTORS;
 
 use super::confinement::Confinement;
 use super::orders::{Orders, Rights};
 use super::sys;
 
-/// The subcommand's name.
-pub(crate) const SUBCOMMAND: &str = "exec-shim";
-
 /// Its exit code where it could not become the script; the reason went through the pipe.
-const FAILED: u8 = 125;
+const FAILED: i32 = 125;
 
 /// Services go before the agent and their holders where memory runs out; builds go first.
 const OOM_SCORE: &str = "100";
 const OOM_SCORE_LOW: &str = "500";
 
-/// `exec-shim REPORT_FD HOLDER_PID JOB_FOLDER`.
-pub(crate) fn main(args: &[OsString]) -> ExitCode {
-    let number = |at: usize| args.get(at)?.to_str()?.parse::<i32>().ok();
-    let (Some(report_fd), Some(holder), Some(job)) = (number(0), number(1), args.get(2)) else {
-        eprintln!("tucano-worker exec-shim is started by tucano-worker hold only");
-        return ExitCode::from(2);
-    };
-    sys::close_others_at_exec();
-    // Through its name it is opened anew, and closes at the execve like everything else.
-    let report = OpenOptions::new().write(true).open(format!("/proc/self/fd/{report_fd}"));
-    let Err(reason) = become_script(holder, Path::new(job));
-    if let Ok(mut report) = report {
-        let _nobody_listens_any_more = report.write_all(reason.as_bytes());
-    }
-    ExitCode::from(FAILED)
+/// What it has of the pipes.
+pub(super) struct Ends {
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    pub(super) report: OwnedFd,
+}
+
+/// Becomes the script, or tells why not and ends.
+pub(super) fn run(ends: Ends, holder: Pid, job: &Path) -> ! {
+    let Err(reason) = become_script(&ends, holder, job);
+    let _nobody_listens_any_more = File::from(ends.report).write_all(reason.as_bytes());
+    std::process::exit(FAILED)
 }
 
 /// The steps, in the order that they need: what wants the agent's rights first.
-fn become_script(holder: i32, job: &Path) -> Result<std::convert::Infallible, String> {
+fn become_script(ends: &Ends, holder: Pid, job: &Path) -> Result<std::convert::Infallible, String> {
+    sys::close_others_at_exec();
+    unistd::dup2_stdout(ends.stdout.as_fd()).map_err(|error| failed("replace stdout", error))?;
+    unistd::dup2_stderr(ends.stderr.as_fd()).map_err(|error| failed("replace stderr", error))?;
     let orders = read_orders()?;
     unistd::setsid().map_err(|error| failed("begin a session", error))?;
     let confinement = Confinement::for_shim(job)?;
@@ -119,8 +114,8 @@ fn take_rights(rights: &Rights) -> Result<(), String> {
 }
 
 /// Ends with its holder. Set after the change of user, which clears it.
-fn die_with(holder: i32) -> Result<(), String> {
+fn die_with(holder: Pid) -> Result<(), String> {
     prctl::set_pdeathsig(Signal::SIGKILL)
         .map_err(|error| failed("be ended with its holder", error))?;
-    if unistd::getppid().as_raw() == holder { Ok(()) } else { Err("its holder is gone".to_owned()) }
+    if unistd::getppid() == holder { Ok(()) } else { Err("its holder is gone".to_owned()) }
 }

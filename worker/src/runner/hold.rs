@@ -14,17 +14,15 @@
 mod children;
 mod notify;
 mod output;
+mod script;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{UsageWho, getrusage};
@@ -32,15 +30,16 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd;
 use tucano_common::time::Wall;
-use tucano_worker_core::{Process, Started};
+use tucano_worker_core::Started;
 
 use self::children::{Children, Reaped};
 use self::notify::Notify;
 use self::output::{Output, Pump, Stream};
+use self::script::Script;
 use super::cgroup::Group;
 use super::confinement::Confinement;
 use super::record::{self, Exit, How, Running, Status};
-use super::{exec_shim, process, sys};
+use super::{process, sys};
 
 /// The subcommand's name.
 pub(crate) const SUBCOMMAND: &str = "hold";
@@ -106,7 +105,7 @@ fn hold(args: &Args) -> io::Result<()> {
     let output = Output::open(&args.logs)?;
     let group = Confinement::of(&args.job).group;
     let notify = args.notify.as_deref().map(|socket| Notify::open(socket, &args.job)).transpose();
-    let script = notify.and_then(|notify| Ok((start(&args.job)?, notify)));
+    let script = notify.and_then(|notify| Ok((Script::start(&args.job)?, notify)));
     let how = match script {
         Ok((script, notify)) => {
             Holder::new((args, &group), script, (output, notify), signals).run()
@@ -130,58 +129,6 @@ fn block_signals() -> io::Result<SignalFd> {
         wanted.add(signal);
     }
     Ok(SignalFd::with_flags(&wanted, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
-}
-
-/// The script's process and the pipes from it.
-struct Script {
-    main: Process,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    /// Closes once the script runs; before that it may say why it can't.
-    report: OwnedFd,
-    running: Option<File>,
-}
-
-/// Starts the shim.
-fn start(job: &Path) -> Result<Script, String> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| format!("could not {what}: {error}");
-    let pipe = || unistd::pipe2(OFlag::O_CLOEXEC).map_err(|error| failed("make a pipe", &error));
-    let (stdout, stdout_end) = pipe()?;
-    let (stderr, stderr_end) = pipe()?;
-    let (report, report_end) = pipe()?;
-    for fd in [&stdout, &stderr, &report] {
-        fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-            .map_err(|error| failed("make a pipe", &error))?;
-    }
-    // The one descriptor that the shim inherits by its number; nothing else is started meanwhile.
-    fcntl(&report_end, FcntlArg::F_SETFD(FdFlag::empty()))
-        .map_err(|error| failed("make a pipe", &error))?;
-    let orders = io::stdin().as_fd().try_clone_to_owned();
-    let orders = orders.map_err(|error| failed("pass its orders on", &error))?;
-    let child = Command::new("/proc/self/exe")
-        .arg0("tucano-worker")
-        .arg(exec_shim::SUBCOMMAND)
-        .arg(number_of(&report_end).to_string())
-        .arg(std::process::id().to_string())
-        .arg(job)
-        .env_clear()
-        .stdin(Stdio::from(orders))
-        .stdout(stdout_end)
-        .stderr(stderr_end)
-        .spawn()
-        .map_err(|error| failed("start a process", &error))?;
-    // The orders have secrets in them: nothing of them stays here.
-    if let Ok(null) = File::open("/dev/null") {
-        let _kept_until_the_end = unistd::dup2_stdin(null.as_fd());
-    }
-    let main = process::identify(child.id());
-    let main = main.ok_or_else(|| "could not read /proc of its process".to_owned())?;
-    let running = record::open(&job.join(record::RUNNING)).ok();
-    Ok(Script { main, stdout, stderr, report, running })
-}
-
-fn number_of(fd: &OwnedFd) -> i32 {
-    std::os::fd::AsRawFd::as_raw_fd(fd)
 }
 
 /// What is being done about the end of it all.

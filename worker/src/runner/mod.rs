@@ -7,7 +7,7 @@ mod artifact_tar;
 mod artifact_unpack;
 pub(crate) mod cgroup;
 mod confinement;
-pub(crate) mod exec_shim;
+mod exec_shim;
 pub(crate) mod folders;
 pub(crate) mod hold;
 pub(crate) mod logs;

@@ -16,6 +16,25 @@ const SIGNALS: libc::c_long = 64;
 /// A bit for each.
 const SIGSET_BYTES: libc::c_long = SIGNALS / 8;
 
+/// Which of the two a fork goes on in.
+pub(super) enum Forked {
+    Child,
+    /// With the child's number.
+    Parent(u32),
+}
+
+/// For a process with one thread, which the holder is.
+pub(super) fn fork() -> io::Result<Forked> {
+    // SAFETY: there is no other thread whose locks or half-done work the child would have without
+    // their owner; it may do whatever the parent may.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Child => Ok(Forked::Child),
+        nix::unistd::ForkResult::Parent { child } => {
+            u32::try_from(child.as_raw()).map(Forked::Parent).map_err(io::Error::other)
+        }
+    }
+}
+
 /// Every descriptor but the standard ones closes at the next execve.
 pub(super) fn close_others_at_exec() {
     let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
