@@ -10,7 +10,7 @@ use tucano_tests::{Lab, MINUTE, SOON, specs};
 /// What it may have.
 const PROCESSES: usize = 64;
 /// Requests that have to be answered meanwhile.
-const REQUESTS: usize = 200;
+const REQUESTS: usize = 100;
 
 /// Each process forks for ever, where the kernel holds it; a machine that can't hold it gets one
 /// that ends at as many processes by itself.
@@ -29,7 +29,7 @@ while True:
         else:
             time.sleep(1)
     except OSError:
-        time.sleep(0.005)'"
+        time.sleep(0.02)'"
     );
     spec["scripts"]["runtime-script"] = json!(script);
     spec["resources"] = json!({ "pids": PROCESSES });
