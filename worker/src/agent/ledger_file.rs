@@ -121,7 +121,7 @@ pub(crate) fn write(path: &Path, ledger: &Ledger) -> io::Result<()> {
     // ext4 brings a file that replaces another onto the disk before the rename returns, which a
     // start would wait for. Between the two the part is the newest, and whole.
     match fs::remove_file(next(path)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => fs::rename(part(path), next(path)),
     }
 }

@@ -4,7 +4,7 @@
 //! where neither is there or may be written: then [`Cgroups::missing`] says so, once, and services
 //! start all the same. All services' groups stand in one group of this worker (named after its data
 //! folder), and builds' in another beside it, which has next to no weight: in the first one they
-//! would weigh as much as all services wherever those sleep, against whatever else the machine does.
+//! would weigh as much as all services where those sleep, against whatever else the machine does.
 //! Each is made with the first job's and goes with the last one's. What is done with one
 //! job's group is `group`'s; the runner calls both. Where the groups may stand is `place`'s.
 

@@ -31,8 +31,8 @@ impl Confinement {
         record::read(&job.join(CONFINEMENT)).unwrap_or_default()
     }
 
-    /// The same, for the shim: a job's own agent has always written it.
-    pub(super) fn for_shim(job: &Path) -> Result<Confinement, String> {
+    /// The same, before it is started: its own agent has always written it.
+    pub(super) fn for_start(job: &Path) -> Result<Confinement, String> {
         let path = job.join(CONFINEMENT);
         record::read(&path).ok_or_else(|| {
             format!(

@@ -34,23 +34,33 @@ pub(super) struct Ends {
     pub(super) report: OwnedFd,
 }
 
+/// Where it is to be kept apart.
+pub(super) struct Place<'a> {
+    pub(super) confinement: &'a Confinement,
+    /// The folder of its control group that it is in from its first moment on.
+    pub(super) born_in: Option<&'a Path>,
+}
+
 /// Becomes the script, or tells why not and ends.
-pub(super) fn run(ends: Ends, holder: Pid, job: &Path) -> ! {
-    let Err(reason) = become_script(&ends, holder, job);
+pub(super) fn run(ends: Ends, holder: Pid, place: &Place<'_>) -> ! {
+    let Err(reason) = become_script(&ends, holder, place);
     let _nobody_listens_any_more = File::from(ends.report).write_all(reason.as_bytes());
     std::process::exit(FAILED)
 }
 
 /// The steps, in the order that they need: what wants the agent's rights first.
-fn become_script(ends: &Ends, holder: Pid, job: &Path) -> Result<std::convert::Infallible, String> {
+fn become_script(
+    ends: &Ends,
+    holder: Pid,
+    place: &Place<'_>,
+) -> Result<std::convert::Infallible, String> {
     sys::close_others_at_exec();
     unistd::dup2_stdout(ends.stdout.as_fd()).map_err(|error| failed("replace stdout", error))?;
     unistd::dup2_stderr(ends.stderr.as_fd()).map_err(|error| failed("replace stderr", error))?;
     let orders = read_orders()?;
     unistd::setsid().map_err(|error| failed("begin a session", error))?;
-    let confinement = Confinement::for_shim(job)?;
-    confinement.group.join()?;
-    if let Some(view) = &confinement.view {
+    place.confinement.group.join(place.born_in)?;
+    if let Some(view) = &place.confinement.view {
         view.enter()?;
     }
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));

@@ -103,9 +103,10 @@ fn hold(args: &Args) -> io::Result<()> {
     let signals = block_signals()?;
     let exit = record::open(&args.job.join(record::EXIT))?;
     let output = Output::open(&args.logs)?;
-    let group = Confinement::of(&args.job).group;
+    let confinement = Confinement::for_start(&args.job);
+    let group = confinement.as_ref().map(|it| it.group.clone()).unwrap_or_default();
     let notify = args.notify.as_deref().map(|socket| Notify::open(socket, &args.job)).transpose();
-    let script = notify.and_then(|notify| Ok((Script::start(&args.job)?, notify)));
+    let script = notify.and_then(|notify| Ok((Script::start(&args.job, &confinement?)?, notify)));
     let how = match script {
         Ok((script, notify)) => {
             Holder::new((args, &group), script, (output, notify), signals).run()

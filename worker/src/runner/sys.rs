@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "each block stands alone and says why it is sound")]
 
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -32,6 +33,35 @@ pub(super) fn fork() -> io::Result<Forked> {
         nix::unistd::ForkResult::Parent { child } => {
             u32::try_from(child.as_raw()).map(Forked::Parent).map_err(io::Error::other)
         }
+    }
+}
+
+/// The same, with the child in this control group of version 2 from its first moment on: to move it
+/// later the kernel waits for every core, 10 ms as a rule.
+pub(super) fn fork_into(group: BorrowedFd<'_>) -> io::Result<Forked> {
+    const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+    let args = libc::clone_args {
+        flags: CLONE_INTO_CGROUP,
+        pidfd: 0,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: 0,
+        stack_size: 0,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: group.as_raw_fd() as u64,
+    };
+    let size = std::mem::size_of::<libc::clone_args>();
+    // SAFETY: no memory is shared and no stack given, so it is a fork, of a process with one thread
+    // as above; the kernel reads the structure, which lives until it returns, and nothing else.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size) } {
+        0 => Ok(Forked::Child),
+        child => match u32::try_from(child) {
+            Ok(child) => Ok(Forked::Parent(child)),
+            Err(_) => Err(io::Error::last_os_error()),
+        },
     }
 }
 

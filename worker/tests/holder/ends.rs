@@ -72,7 +72,7 @@ fn a_script_that_could_not_be_kept_apart_never_runs() {
         let status = held.status();
         let message = status["not_started"].as_str().unwrap();
         assert!(message.contains(word), "{message}");
-        assert_eq!(how(held.end()), status);
+        assert_eq!(held.end()["not_started"], status["not_started"]);
         assert!(!held.log().contains("it ran"));
     }
 }

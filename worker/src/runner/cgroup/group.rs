@@ -21,6 +21,9 @@ const ROUND: Duration = Duration::from_millis(5);
 const ROUNDS: u32 = 400;
 /// A group's file with the processes in it; one is moved by its number, written to it.
 pub(super) const MEMBERS: &str = "cgroup.procs";
+/// The same by threads, in version 1. The kernel moves a thread that moves itself at once; for a
+/// process it waits until every core has been through its scheduler, 10 ms as a rule.
+const THREADS_V1: &str = "tasks";
 /// "No limit" of version 1 is a number; everything from here on means it.
 const UNLIMITED: u64 = 1 << 60;
 
@@ -74,12 +77,30 @@ impl Group {
         all.into_iter().filter_map(|place| Some(place.as_ref()?.path())).collect()
     }
 
-    /// Puts the calling process into it, with all that it will start. Where this worker can't have
-    /// groups there is none to enter; one that was made has to be entered, or its limits, and the
-    /// end of all that is in it, would be words.
-    pub(crate) fn join(&self) -> Result<(), String> {
-        for folder in self.folders() {
-            fs::write(folder.join(MEMBERS), "0").map_err(|error| {
+    /// Its folder in version 2, where a process can be born into it.
+    pub(crate) fn birthplace(&self) -> Option<&Path> {
+        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
+        all.into_iter().find_map(|place| match place.as_ref()? {
+            Place::V2(path) => Some(path.as_path()),
+            Place::V1(_) => None,
+        })
+    }
+
+    /// Puts the calling process, which has one thread, into it, with all that it will start; but
+    /// not into the folder that it was born in. Where this worker can't have groups there is none
+    /// to enter; one that was made has to be entered, or its limits, and the end of all that is in
+    /// it, would be words.
+    pub(crate) fn join(&self, born_in: Option<&Path>) -> Result<(), String> {
+        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
+        let files: BTreeSet<(&Path, &str)> = all
+            .into_iter()
+            .filter_map(|place| match place.as_ref()? {
+                Place::V2(path) => Some((path.as_path(), MEMBERS)),
+                Place::V1(path) => Some((path.as_path(), THREADS_V1)),
+            })
+            .collect();
+        for (folder, file) in files.into_iter().filter(|(folder, _)| Some(*folder) != born_in) {
+            fs::write(folder.join(file), "0").map_err(|error| {
                 format!(
                     "could not enter the control group {}: {error}; start the worker's agent \
                      again, which finds out anew what groups it may use",
@@ -216,10 +237,14 @@ mod tests {
 
     #[test]
     fn a_group_that_can_not_be_entered_is_an_error_that_names_it() {
-        assert_eq!(Group::default().join(), Ok(()), "no group, nothing to enter");
+        assert_eq!(Group::default().join(None), Ok(()), "no group, nothing to enter");
         let gone = PathBuf::from("/no/such/group");
-        let group = Group { kill: Some(Place::V2(gone)), ..Group::default() };
-        let error = group.join().unwrap_err();
+        let group = Group { kill: Some(Place::V2(gone.clone())), ..Group::default() };
+        let error = group.join(None).unwrap_err();
         assert!(error.contains("control group /no/such/group: No such file"), "{error}");
+        assert_eq!(group.birthplace(), Some(&*gone));
+        assert_eq!(group.join(Some(&gone)), Ok(()), "it is in there already");
+        let of_v1 = Group { pids: Some(Place::V1("/no/such/v1".into())), ..group };
+        assert!(of_v1.join(Some(&gone)).unwrap_err().contains("/no/such/v1: "));
     }
 }
