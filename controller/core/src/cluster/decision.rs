@@ -77,6 +77,9 @@ pub struct Score {
     pub failures: u32,
     /// Instances of this service there.
     pub same_service: u32,
+    /// Those of them that newer ones are about to replace.
+    #[serde(default)]
+    pub outdated: u32,
     /// Labels in `prefer` that it lacks.
     pub missing_labels: u32,
     /// Memory that is not reserved yet.
@@ -186,6 +189,9 @@ impl fmt::Display for Score {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let free = readable_size(self.free_memory_bytes);
         write!(f, "{} of this service, {free} unreserved memory", self.same_service)?;
+        if self.outdated > 0 {
+            write!(f, ", {} of them about to be replaced", self.outdated)?;
+        }
         if let Some(percent) = self.load_percent {
             write!(f, ", load {percent} %")?;
         }

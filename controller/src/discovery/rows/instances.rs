@@ -202,6 +202,7 @@ mod tests {
                 overloaded: false,
                 failures: 0,
                 same_service: 0,
+                outdated: 0,
                 missing_labels: 0,
                 free_memory_bytes,
                 load_percent: Some(10),

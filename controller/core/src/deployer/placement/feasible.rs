@@ -25,6 +25,8 @@ pub(crate) struct Bench<'a> {
     load: Option<Load>,
     reserved: Reserved,
     same_service: u32,
+    /// Those of them that newer ones are about to replace.
+    outdated: u32,
     failures: u32,
     port_taken: bool,
     /// Its CPUs are overloaded or its processes stalled, and another worker's are clearly not.
@@ -34,6 +36,7 @@ pub(crate) struct Bench<'a> {
 /// What of a service matters on each worker, counted once for all of them.
 struct Census<'a> {
     same_service: BTreeMap<&'a WorkerName, u32>,
+    outdated: BTreeMap<&'a WorkerName, u32>,
     failures: BTreeMap<&'a WorkerName, u32>,
 }
 
@@ -53,6 +56,7 @@ impl<'a> Bench<'a> {
         });
         let mut same_service =
             Joined::new(census.same_service.iter().map(|(name, count)| (*name, count)));
+        let mut outdated = Joined::new(census.outdated.iter().map(|(name, count)| (*name, count)));
         let mut failures = Joined::new(census.failures.iter().map(|(name, count)| (*name, count)));
         let bench = |(worker, load, mut reserved): (&'a Worker, Option<Load>, Reserved)| {
             if let Some((on, freed)) = &freed
@@ -66,6 +70,7 @@ impl<'a> Bench<'a> {
                 load,
                 reserved,
                 same_service: same_service.at(&worker.name).copied().unwrap_or(0),
+                outdated: outdated.at(&worker.name).copied().unwrap_or(0),
                 failures: failures.at(&worker.name).copied().unwrap_or(0),
                 port_taken: port.is_some_and(|port| takes_port(cluster, worker, port, without)),
                 overloaded: false,
@@ -120,6 +125,7 @@ impl<'a> Bench<'a> {
             overloaded: self.overloaded,
             failures: self.failures,
             same_service: self.same_service,
+            outdated: self.outdated,
             missing_labels: u32::try_from(missing).unwrap_or(u32::MAX),
             free_memory_bytes: self.free_memory_bytes(),
             load_percent: self.load.map(percent),
@@ -216,13 +222,18 @@ fn census<'a>(
     window: Duration,
     now: Wall,
 ) -> Census<'a> {
-    let mut census = Census { same_service: BTreeMap::new(), failures: BTreeMap::new() };
+    let (same_service, outdated, failures) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut census = Census { same_service, outdated, failures };
+    let asked_for = cluster.service(service);
     for instance in cluster.alive_of(service).filter(|each| Some(each.id) != without) {
         // What leaves makes room for what comes: only what stays counts for the spread.
         if instance.state.stays()
             && let Some(place) = instance.state.place()
         {
             *census.same_service.entry(&place.worker).or_default() += 1;
+            if asked_for.is_some_and(|service| !service.has_as_current(instance)) {
+                *census.outdated.entry(&place.worker).or_default() += 1;
+            }
         }
     }
     for instance in cluster.ended_of(service) {
@@ -250,9 +261,10 @@ fn percent(share: f32) -> u32 {
 
 /// The order of feasible workers, the best first; equal ones are ordered by name by the caller.
 ///
-/// A load counts in steps of 10 %, so that noise does not decide, and each instance on its way as
-/// one step, or a storm of deploys would find the same worker idle each time. An unmeasured worker
-/// stands in the middle.
+/// The spread that counts first is the one that is left once newer instances took the old ones'
+/// places. A load counts in steps of 10 %, so that noise does not decide, and each instance on its
+/// way as one step, or a storm of deploys would find the same worker idle each time. An unmeasured
+/// worker stands in the middle.
 pub(crate) fn rank(a: &Score, b: &Score) -> Ordering {
     let key = |score: &Score| {
         let load_steps = score.load_percent.unwrap_or(50) / 10 + score.coming;
@@ -260,6 +272,7 @@ pub(crate) fn rank(a: &Score, b: &Score) -> Ordering {
         (
             score.overloaded,
             score.failures,
+            score.same_service.saturating_sub(score.outdated),
             score.same_service,
             score.missing_labels,
             memory,
