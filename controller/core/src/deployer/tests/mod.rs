@@ -9,6 +9,7 @@ mod observe;
 mod pairs;
 mod pauses;
 mod planner;
+mod properties;
 mod routing;
 mod seeded;
 mod world;

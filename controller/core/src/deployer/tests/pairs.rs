@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tucano_common::id::InstanceId;
+use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::time::Wall;
 use tucano_common::wire::worker::RunState;
 
 use super::observe::states;
 use super::world::{World, spec, worker};
-use crate::cluster::{LeaseState, State};
+use crate::cluster::{DeploymentStatus, LeaseState, State};
 use crate::deployer::{Command, Fact};
 
 /// A settled service whose only instance is put into a state.
@@ -156,4 +156,65 @@ fn every_state_takes_every_command() {
             }
         }
     }
+}
+
+/// A deployment that is paused with its first instance on the way; that one, or the old one, is
+/// put into a state.
+fn with_paused(state: &State, of_new: bool) -> (World, InstanceId, DeploymentId) {
+    let mut world = World::new(2);
+    world.deploy(&spec("web", 1, json!({})));
+    world.settle("web");
+    let deployment = world.deploy(&spec("web", 1, json!({ "env": { "V": "2" } })));
+    world
+        .until(10, |world| world.staying("web").iter().filter(|it| it.2 == "running").count() == 2);
+    world.command(Command::PauseDeployment { deployment }).unwrap();
+    let ids = world.ids("web");
+    let id = if of_new { ids[1] } else { ids[0] };
+    let mut instance = world.deployer.cluster().instance(id).unwrap().clone();
+    let home = instance.state.place().unwrap().clone();
+    instance.state = at_home(state, &home.worker, home.generation, world.now.wall);
+    world.deployer.cluster.put_instance(instance);
+    // It did not come there by itself: no plan was published with it.
+    world.deployer.plans.clear();
+    (world, id, deployment)
+}
+
+#[test]
+fn while_a_deployment_is_paused_every_state_takes_every_fact_once() {
+    let mut pairs = 0;
+    for (state, of_new) in states().into_iter().flat_map(|it| [(it.clone(), false), (it, true)]) {
+        let (mut world, id, deployment) = with_paused(&state, of_new);
+        world.deployer.drive(world.now);
+        world.deployer.take_output();
+        let start = &world.deployer;
+        for fact in facts(&world, id) {
+            let mut deployer = start.clone();
+            deployer.observe(fact.clone(), world.now);
+            deployer.drive(world.now);
+            let what = || format!("{state:?} (new: {of_new}) {fact:?}");
+            let faults = deployer.cluster().check_invariants();
+            assert!(faults.is_empty(), "{}: {faults:?}", what());
+            // Nothing is judged: not failed, not reverted, and not succeeded either.
+            let status = &deployer.cluster().deployment(deployment).unwrap().status;
+            assert!(matches!(status, DeploymentStatus::Paused { .. }), "{}: {status:?}", what());
+            // Nothing is begun but the like of what was lost or has to leave.
+            let name = super::world::service("web");
+            let before = start.cluster();
+            for new in deployer.cluster().alive_of(&name) {
+                let takes_over = new.replaces.and_then(|id| before.instance(id));
+                let known = before.instance(new.id).is_some();
+                let like = takes_over.is_some_and(|it| it.revision == new.revision);
+                assert!(known || like, "{}: {new:?}", what());
+            }
+            deployer.take_output();
+            deployer.observe(fact.clone(), world.now);
+            deployer.drive(world.now);
+            let again = deployer.take_output();
+            let said = matches!(fact, Fact::Hello(_));
+            let silent = again.changes.is_empty() && again.events.is_empty();
+            assert!(silent && (said || again.is_empty()), "{}: {again:?}", what());
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 2000, "{pairs}");
 }

@@ -18,7 +18,7 @@ use crate::deployer::placement::{Ask, Violation, check, plan};
 
 /// A cluster with machines of different kinds and services of different wants, as it came from its
 /// seed.
-fn drawn(seed: u64) -> World {
+pub(super) fn drawn(seed: u64) -> World {
     let mut prng = Prng::new(seed);
     let mut world = World::seeded(0, seed);
     for number in 1..=2 + prng.below(6) as u8 {
