@@ -1,23 +1,22 @@
 //! An agent: the worker's real core and its real link to the controller, on a machine that is made
 //! up. Its process dies and begins again; its machine and its disk go on.
 
+mod link;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use tucano_common::limits::HEARTBEAT_DEFAULT;
 use tucano_common::name::WorkerName;
 use tucano_common::prng::Prng;
 use tucano_common::time::Now;
-use tucano_common::wire::worker::{Capacity, Heartbeat, Hello, Holding, Notice, WorkerMetrics};
-use tucano_worker_core::{
-    Effect, Fact, Job, Layout, Ledger, PortRange, Refused, Settings, Supervisor,
-};
+use tucano_common::wire::worker::Notice;
+use tucano_worker_core::{Effect, Fact, Job, Layout, Ledger, PortRange, Settings, Supervisor};
 
-use super::bus::{Answer, Body, Bus, Due, Packet};
+use super::bus::{Bus, Due};
 use super::clock::{Clock, MS, SECOND, Time};
-use super::link_state::{Ask, LinkState, Outcome};
+use super::link_state::{Ask, LinkState};
 use super::machine::Machine;
-use super::pushes::Order;
-use super::{CLUSTER, names};
+use super::names;
 
 /// How long an agent waits for an answer.
 const LINK_TIMEOUT: Time = 5 * SECOND;
@@ -305,124 +304,6 @@ impl Agent {
         if let Some(mind) = &mut self.mind {
             mind.supervisor.observe(fact, now);
             self.turn(bus);
-        }
-    }
-
-    // --- its controller ----------------------------------------------------------------------
-
-    fn pump(&mut self, bus: &mut Bus) {
-        let now = self.now(bus);
-        let metrics = self.metrics(bus);
-        let (worker, incarnation) = (self.index, self.incarnation(bus));
-        let Some(mind) = &mut self.mind else { return };
-        let Some(ask) = mind.link.next(now.mono, mind.supervisor.holds()) else { return };
-        let call = bus.number();
-        mind.call = Some((call, ask));
-        let body = match ask {
-            Ask::Hello => Body::Hello(Box::new(Hello {
-                name: self.name.clone(),
-                address: Some(self.host),
-                agent_port: 7071,
-                session: mind.session,
-                version: "0.1.0".to_owned(),
-                capacity: Capacity { cpus: 4, memory_bytes: MEMORY_BYTES },
-                labels: names::labels(self.index),
-                holds: mind.supervisor.holds().cloned(),
-                instances: mind.supervisor.reports(),
-            })),
-            Ask::Heartbeat => {
-                mind.seq += 1;
-                Body::Heartbeat(Box::new(Heartbeat {
-                    session: mind.session,
-                    seq: mind.seq,
-                    at: now.wall,
-                    holds: mind.supervisor.holds().cloned(),
-                    metrics,
-                    instances: mind.supervisor.reports(),
-                    notices: std::mem::take(&mut mind.notices),
-                }))
-            }
-            Ask::Assignments => Body::GetAssignments,
-        };
-        // Where nobody listens that is known at once.
-        let heard = bus.tell_controller(worker, call, body);
-        let wait = if heard { LINK_TIMEOUT } else { MS };
-        let to_controller = true;
-        bus.after(wait, Due::TimedOut { worker, to_controller, incarnation, call });
-    }
-
-    fn metrics(&self, bus: &Bus) -> WorkerMetrics {
-        WorkerMetrics {
-            cpu_ratio: if self.overloaded_until > bus.now { 0.99 } else { 0.1 },
-            memory_total_bytes: MEMORY_BYTES,
-            memory_available_bytes: MEMORY_BYTES / 2,
-            ..WorkerMetrics::default()
-        }
-    }
-
-    pub(super) fn timed_out(&mut self, call: u64, bus: &mut Bus) {
-        let current = self.mind.as_ref().and_then(|mind| mind.call);
-        if current.is_some_and(|(own, _)| own == call) {
-            self.ended(Outcome::Failed, bus);
-        }
-    }
-
-    fn ended(&mut self, outcome: Outcome, bus: &mut Bus) {
-        let now = self.now(bus);
-        if let Some(mind) = &mut self.mind {
-            mind.call = None;
-            mind.link.ended(outcome, now.mono, &mut self.prng);
-            self.turn(bus);
-        }
-    }
-
-    /// A message for the agent.
-    pub(super) fn hear(&mut self, packet: Packet, bus: &mut Bus) {
-        let now = self.now(bus);
-        let Some(mind) = &mut self.mind else { return };
-        match packet.body {
-            Body::Answer(answer) => {
-                let Some((call, _)) = mind.call.filter(|(call, _)| *call == packet.call) else {
-                    return;
-                };
-                debug_assert_eq!(call, packet.call);
-                let outcome = Self::read(answer, &mut mind.supervisor, now);
-                self.ended(outcome, bus);
-            }
-            Body::Order(order) => {
-                let taken = match *order {
-                    Order::Run(push) => mind.supervisor.push(*push, now),
-                    Order::Stop { instance, generation } => {
-                        mind.supervisor.stop(instance, CLUSTER, generation, now)
-                    }
-                };
-                bus.note(|| format!("{} takes an order: {taken:?}", self.name));
-                let good = !matches!(taken, Err(Refused::Older { .. }));
-                bus.tell_controller(self.index, packet.call, Body::OrderTaken(good));
-                self.turn(bus);
-            }
-            Body::Hello(_) | Body::Heartbeat(_) | Body::GetAssignments | Body::OrderTaken(_) => {}
-        }
-    }
-
-    fn read(answer: Answer, supervisor: &mut Supervisor, now: Now) -> Outcome {
-        match answer {
-            Answer::Hello(hello) => {
-                supervisor.set_balancer_url(hello.balancer_url.clone());
-                let (cluster, generation) = (hello.cluster.clone(), hello.generation);
-                Outcome::Wanted(Holding { cluster, generation })
-            }
-            Answer::Heartbeat(answer) => {
-                let (cluster, generation) = (answer.cluster, answer.generation);
-                Outcome::Wanted(Holding { cluster, generation })
-            }
-            Answer::Assignments(set) => match supervisor.assign(*set, now) {
-                Ok(_) => Outcome::Taken,
-                Err(_) => Outcome::NotTaken,
-            },
-            Answer::NotFound => Outcome::Unknown,
-            Answer::Conflict => Outcome::Refused,
-            Answer::Unavailable => Outcome::Failed,
         }
     }
 }
