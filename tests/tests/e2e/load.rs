@@ -69,6 +69,32 @@ fn a_deploy_under_load_loses_no_request() {
 }
 
 #[test]
+fn a_rebalance_under_load_loses_no_request() {
+    let lab = Lab::start(3);
+    let drained = lab.ask(Method::Post, "/v1/workers/w3/drain", None);
+    assert_eq!(drained.status, 202, "{}", drained.text());
+    lab.deploy(&lab.demo("web", 4));
+    let before = lab.wait_healthy("web", 4);
+    let on_w3 = |each: &InstanceView| each.worker.as_ref().is_some_and(|it| it.as_str() == "w3");
+    assert!(!before.iter().any(on_w3), "{before:?}");
+    let report = under_load(&lab, || {
+        let taken_back = lab.ask(Method::Post, "/v1/workers/w3/activate", None);
+        assert_eq!(taken_back.status, 202, "{}", taken_back.text());
+        // The imbalance has to last for a minute.
+        lab.until("a move to the worker that is back", MINUTE * 2, || {
+            let all = lab.service("web").instances;
+            let whole = all.len() == 4 && all.iter().all(|each| each.healthy);
+            (whole && all.iter().any(on_w3)).then_some(())
+        });
+        lab.answering("web", 4);
+    });
+    assert_lossless(&report);
+    assert!(report.by_instance.len() >= 4, "all four answered: {report}");
+    let moves = lab.events().iter().filter(|event| event.kind == "instance_moving").count();
+    assert_eq!(moves, 1, "one move makes it even");
+}
+
+#[test]
 fn scaling_under_load_loses_no_request() {
     let lab = Lab::start(2);
     let spec = lab.demo("web", 2);

@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 use tucano_common::wire::views::{
-    DeploymentState, DeploymentView, ServiceView, SimulationView, WhyView,
+    DeploymentState, DeploymentView, InstanceView, ServiceView, SimulationView, WhyView,
 };
 use tucano_net::Method;
-use tucano_tests::{Lab, SOON, specs};
+use tucano_tests::{Lab, MINUTE, SOON, specs};
 
 /// A program with a port of its own, on the only worker: two copies never fit, so the old one makes
 /// room while the balancer holds the requests.
@@ -47,6 +47,45 @@ fn a_paused_deployment_waits_for_its_operator() {
     let late = lab.ask(Method::Post, &format!("{own}/resume"), None);
     assert_eq!(late.status, 409, "{}", late.text());
     assert_eq!(lab.ask(Method::Post, "/v1/deployments/0123456789abc/pause", None).status, 404);
+}
+
+#[test]
+fn a_paused_deployment_stays_so_over_kill_9_of_the_controller() {
+    let mut lab = Lab::start(2);
+    let spec = lab.demo("web", 2);
+    lab.deploy(&spec);
+    let old: Vec<String> = ids(&lab.wait_healthy("web", 2));
+    let mut next = spec.clone();
+    next["env"] = json!({ "COLOUR": "green" });
+    next["update"] = json!({ "min_healthy": "3s" });
+    let answer = lab.ask(Method::Post, "/v1/services", Some(&next));
+    let begun: DeploymentView = answer.json().expect("a deployment");
+    let own = format!("/v1/deployments/{}", begun.id);
+    let paused = lab.ask(Method::Post, &format!("{own}/pause"), None);
+    let paused: DeploymentView = paused.json().expect("a deployment");
+    lab.cluster.controller().expect("a controller").kill();
+    lab.cluster.start_controller().unwrap_or_else(|error| panic!("{error}"));
+    let after: DeploymentView = lab.get(&own);
+    assert_eq!((after.state, after.paused_at), (DeploymentState::InProgress, paused.paused_at));
+    // What was begun is done, and takes nobody's place: four seconds after it counts.
+    lab.until("three healthy ones", MINUTE, || (lab.healthy("web").len() == 3).then_some(()));
+    let since = std::time::Instant::now();
+    lab.until("more than min_healthy", MINUTE, || {
+        let there = ids(&lab.healthy("web"));
+        assert!(old.iter().all(|id| there.contains(id)), "{old:?} {there:?}");
+        (since.elapsed().as_secs() >= 4).then_some(())
+    });
+    let resumed = lab.tucano(&["resume", "web"]);
+    assert!(resumed.status.success(), "{resumed:?}");
+    lab.until("its success", MINUTE, || {
+        (lab.get::<DeploymentView>(&own).state == DeploymentState::Succeeded).then_some(())
+    });
+    let new = ids(&lab.wait_healthy("web", 2));
+    assert!(old.iter().all(|id| !new.contains(id)), "{old:?} {new:?}");
+}
+
+fn ids(instances: &[InstanceView]) -> Vec<String> {
+    instances.iter().map(|each| each.id.to_string()).collect()
 }
 
 #[test]
