@@ -35,7 +35,11 @@ impl Network {
         let number = std::process::id().wrapping_mul(7) + NEXT.load(Ordering::SeqCst);
         let net = format!("10.{}.{}", 200 + number / 250 % 50, number % 250);
         let mut network = Network { bridge: bridge.clone(), hosts: Vec::new() };
-        ip(&["link", "add", &bridge, "type", "bridge", "forward_delay", "0"])?;
+        // With an address of its own: else it takes a cable's, and another one when that is cut.
+        let [_, a, b, c] = number.to_be_bytes();
+        let own = format!("02:00:01:{a:02x}:{b:02x}:{c:02x}");
+        let kind = ["type", "bridge", "forward_delay", "0"];
+        ip(&[&["link", "add", &bridge, "address", &own], &kind[..]].concat())?;
         ip(&["addr", "add", &format!("{net}.1/24"), "dev", &bridge])?;
         ip(&["link", "set", &bridge, "up"])?;
         for host in 0..hosts {
@@ -98,7 +102,9 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for (name, _) in &self.hosts {
+        for (host, (name, _)) in self.hosts.iter().enumerate() {
+            // A namespace stays, unseen, while connections in it wait for their end: its cable too.
+            let _ = ip(&["link", "del", &self.cable(host)]);
             let _ = ip(&["netns", "del", name]);
         }
         let _ = ip(&["link", "del", &self.bridge]);
