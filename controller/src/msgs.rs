@@ -10,7 +10,7 @@
 //! api        ── ToManager::Agent ───────► worker_mgr ── Answer ────► api
 //! worker_mgr ── News ───────────────────► deployer   ── ToManager ─► worker_mgr
 //! deployer   ── ToLoop (tables, ports) ─► lb-N       ── FromLoop ──► deployer
-//! worker_mgr ── ToLoop (weights) ───────► lb-N
+//! worker_mgr ── ToLoop (weights, Heard) ► lb-N       ── ToManager::Doubt ► worker_mgr
 //! main       ── Stop ───────────────────► everybody
 //! ```
 
@@ -246,6 +246,8 @@ pub(crate) enum ToManager {
     },
     /// The newest routes, for the weights that go with them.
     Table(Arc<RoutingTable>),
+    /// A loop of the balancer hears nothing of this host: its agent is to be asked, now.
+    Doubt(IpAddr),
     /// An operator removed this worker.
     Forgotten(WorkerName),
     /// What was told since the last commit is lost: tell everything again as it comes.

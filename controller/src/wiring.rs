@@ -118,7 +118,8 @@ pub(crate) fn start(
         to_manager,
         loops: Vec::new(),
     };
-    let (loops, log) = data_plane::make(config, api_address, balancer.loops, &pipes.reports.0)?;
+    let ways = (&pipes.reports.0, &pipes.to_manager);
+    let (loops, log) = data_plane::make(config, api_address, balancer.loops, ways)?;
     pipes.loops = loops.senders;
 
     let requests = count_requests(loops.stats.clone());

@@ -57,18 +57,6 @@ pub const CRASH_GRACE: Duration = Duration::from_secs(2);
 /// Meanwhile the instances are asked again so often: one started again in place is found by this.
 pub const CRASH_RETRY: Duration = Duration::from_millis(100);
 
-/// A host that sends nothing for so long, acknowledges nothing, and has requests unanswered is
-/// taken for dead: longer than a kernel's first retransmission (200 ms), short beside a user's
-/// patience.
-pub const SILENCE_AFTER: Duration = Duration::from_millis(350);
-/// Hosts with requests unanswered are looked at so often.
-pub const SILENCE_CHECK: Duration = Duration::from_millis(100);
-/// A host found silent is used last for so long; by then its heartbeats are missed too.
-pub const SILENCE_TERM: Duration = Duration::from_secs(3);
-/// What can't be sent elsewhere from a silent host is given up by the kernel after so long (s).
-pub const SILENCE_GIVE_UP_S: u32 = 5;
-/// Idle time after which the kernel asks a host that acknowledged all it was sent (s): its least.
-pub const SILENCE_ASK_S: u32 = 1;
 /// A connection made anew tells within this whether a service has died.
 pub const DEATH_LOOK: Duration = Duration::from_millis(50);
 /// A request that was in flight at so many deaths is not sent again.

@@ -10,6 +10,7 @@ mod http;
 mod net;
 mod service;
 mod shown;
+mod silence;
 mod worker;
 
 pub use archive::*;
@@ -19,6 +20,7 @@ pub use http::*;
 pub use net::*;
 pub use service::*;
 pub use shown::*;
+pub use silence::*;
 pub use worker::*;
 
 const _: () = assert!(TARGET_BYTES_MAX < HEAD_BYTES_MAX, "a long target is 414 before it is 431");

@@ -24,6 +24,10 @@ impl Lb {
             match message {
                 ToLoop::Table(table) => self.adopt(&table),
                 ToLoop::Weights(weights) => self.fleet.weigh(&weights),
+                ToLoop::Heard { host, is_there } => {
+                    self.doubts.heard(host, is_there, self.now);
+                    self.chore_by(self.now);
+                }
                 ToLoop::Listen { port, listener, keeper } => self.listen(port, listener, keeper),
                 ToLoop::Close { port } => {
                     self.early_listeners.retain(|(early, _, _)| *early != port);

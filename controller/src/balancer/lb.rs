@@ -21,6 +21,7 @@ use tucano_common::limits::{ACCESS_LOG_RETRY, EVENTS_PER_TURN, UPSTREAM_IDLE_TIM
 use tucano_common::prng::Prng;
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::hold::HoldQueue;
+use tucano_controller_core::balancer::silence::Doubts;
 use tucano_controller_core::balancer::{Fleet, Note, ServiceIx};
 use tucano_net::clock::Clock;
 
@@ -34,7 +35,7 @@ use super::slab::{Key, Slab};
 use super::socket::Socket;
 use super::stats::{LoopStats, Tally};
 use super::wheel::Wheel;
-use super::{Config, WAKER};
+use super::{AskAgent, Config, WAKER};
 use crate::msgs::{Keeper, ToLoop};
 
 /// What a token's two highest bits say of it.
@@ -57,6 +58,9 @@ pub(super) struct Lb {
     pub(super) poll: Poll,
     pub(super) inbox: Receiver<ToLoop>,
     pub(super) reports: Reports,
+    pub(super) ask_agent: AskAgent,
+    /// Hosts that were not heard, and what their agents said.
+    pub(super) doubts: Doubts,
     pub(super) listeners: Listeners,
     /// Sockets that came before the first table.
     pub(super) early_listeners: Vec<(u16, TcpListener, Keeper)>,

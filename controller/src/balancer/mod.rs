@@ -68,6 +68,7 @@ use tucano_common::limits::{
 };
 use tucano_common::prng::Prng;
 use tucano_controller_core::balancer::Fleet;
+use tucano_controller_core::balancer::silence::Doubts;
 use tucano_net::clock::Clock;
 
 pub(crate) use self::access::{AccessLog, Writer as AccessLogWriter};
@@ -82,6 +83,10 @@ const WAKER: Token = Token(0);
 
 /// Takes a report on its way to the deployer; gives it back while that one's inbox is full.
 pub(crate) type Report = Arc<dyn Fn(FromLoop) -> Result<(), FromLoop> + Send + Sync>;
+
+/// Has the agent of a host asked whether it is there; what comes of it is told to every loop. One
+/// that is lost is asked again.
+pub(crate) type AskAgent = Arc<dyn Fn(IpAddr) + Send + Sync>;
 
 /// What the loops are to know.
 #[derive(Clone, Debug)]
@@ -208,12 +213,12 @@ impl Loop {
 }
 
 /// Makes the loops.
-pub(crate) fn loops(config: &Config, report: &Report) -> io::Result<Loops> {
+pub(crate) fn loops(config: &Config, report: &Report, ask: &AskAgent) -> io::Result<Loops> {
     let stats = Stats::new(config.loops.into());
     let mut made = Loops { senders: Vec::new(), loops: Vec::new(), stats: stats.clone() };
     for (number, stats) in (0u16..).zip(stats.loops().iter().cloned()) {
         let config = Arc::new(Config { lb: number, ..config.clone() });
-        let (sender, lb) = new_loop(config, Arc::clone(report), stats)?;
+        let (sender, lb) = new_loop(config, (Arc::clone(report), Arc::clone(ask)), stats)?;
         made.senders.push(sender);
         made.loops.push(Loop(lb));
     }
@@ -222,7 +227,7 @@ pub(crate) fn loops(config: &Config, report: &Report) -> io::Result<Loops> {
 
 fn new_loop(
     config: Arc<Config>,
-    report: Report,
+    (report, ask_agent): (Report, AskAgent),
     stats: Arc<LoopStats>,
 ) -> io::Result<(LoopSender, Lb)> {
     let poll = Poll::new()?;
@@ -235,6 +240,8 @@ fn new_loop(
         poll,
         inbox,
         reports: Reports::new(report),
+        ask_agent,
+        doubts: Doubts::default(),
         listeners: Default::default(),
         early_listeners: Vec::new(),
         has_table: false,

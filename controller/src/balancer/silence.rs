@@ -1,17 +1,18 @@
 //! Hosts that answer nothing: a worker that lost power, or its cable, without a reset.
 //!
 //! Ten times a second, while requests wait, it looks for hosts that were not heard; one connection
-//! of each is shown to `core::silence`, which tells dead from slow. What waits on a dead host and
-//! may be sent again goes elsewhere, all of it in one sweep; the rest is given up by the kernel in
-//! time. It costs a request nothing. Called by the loop's chores.
+//! of each is shown to `core::silence`, which tells dead from slow. What the kernel can't tell of a
+//! host its agent is asked, by the worker manager, at once. What waits on a dead host and may be
+//! sent again goes elsewhere, all of it in one sweep; the rest is given up by the kernel in time.
+//! It costs a request nothing. Called by the loop's chores.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use tucano_common::http1::exchange::{Fact, Verdict};
-use tucano_common::limits::{SILENCE_AFTER, SILENCE_CHECK};
+use tucano_common::limits::{SILENCE_AFTER, SILENCE_CHECK, SILENCE_DOUBT};
 use tucano_common::time::Mono;
-use tucano_controller_core::balancer::silence::{Finding, judge};
+use tucano_controller_core::balancer::silence::Step;
 
 use super::connections::{Client, Engagement, Stage, Upstream, Watch};
 use super::lb::Lb;
@@ -25,6 +26,8 @@ struct Host {
     heard: Mono,
     /// The request sent last of those that wait long enough to be judged, and when.
     witness: Option<(Mono, Key<Upstream>)>,
+    /// The same of those that wait long enough to raise a doubt.
+    early: Option<(Mono, Key<Upstream>)>,
     waiting: Vec<Key<Client>>,
 }
 
@@ -32,11 +35,12 @@ impl Lb {
     /// Looks for hosts that were not heard while requests wait for them.
     pub(super) fn look_for_silence(&mut self) {
         let mut hosts: BTreeMap<IpAddr, Host> = BTreeMap::new();
-        let since = self.now.minus(SILENCE_AFTER);
+        let since = self.now.minus(SILENCE_DOUBT);
         for (ip, heard) in self.fleet.awaited_hosts() {
             let host = hosts.entry(ip).or_default();
             host.heard = host.heard.max(heard);
         }
+        self.doubts.forget(self.now);
         if hosts.is_empty() {
             return;
         }
@@ -44,19 +48,19 @@ impl Lb {
             self.chore_by(self.now + SILENCE_CHECK);
             return;
         }
-        self.find_waiting(&mut hosts, since);
+        self.find_waiting(&mut hosts);
         if hosts.values().any(|host| !host.waiting.is_empty()) {
             self.chore_by(self.now + SILENCE_CHECK);
         }
         for (ip, host) in hosts {
-            if host.heard <= since && self.is_silent(&host) {
+            if host.heard <= since && self.is_silent(ip, &host) {
                 self.leave_host(ip, &host.waiting);
             }
         }
     }
 
     /// Every request that waits for its answer, by host.
-    fn find_waiting(&self, hosts: &mut BTreeMap<IpAddr, Host>, since: Mono) {
+    fn find_waiting(&self, hosts: &mut BTreeMap<IpAddr, Host>) {
         for (upstream_key, upstream) in self.upstreams.iter() {
             let Engagement::Busy(client) = upstream.duty else { continue };
             let Some(flow) = self.flow_of(client).and_then(|key| self.flows.get(key)) else {
@@ -75,26 +79,31 @@ impl Lb {
             }
             host.waiting.push(client);
             let sent = flow.times.sent;
-            if sent <= since && host.witness.is_none_or(|(newest, _)| newest < sent) {
-                host.witness = Some((sent, upstream_key));
+            let place = match self.now.since(sent) {
+                waited if waited >= SILENCE_AFTER => &mut host.witness,
+                waited if waited >= SILENCE_DOUBT => &mut host.early,
+                _ => continue,
+            };
+            if place.is_none_or(|(newest, _)| newest < sent) {
+                *place = Some((sent, upstream_key));
             }
         }
     }
 
-    /// Whether the kernel finds nobody there. One that it knows nothing of is asked.
-    fn is_silent(&mut self, host: &Host) -> bool {
-        let Some((_, witness)) = host.witness else { return false };
+    /// Whether nobody is there. Where that is not known yet the host is asked.
+    fn is_silent(&mut self, ip: IpAddr, host: &Host) -> bool {
+        let Some((sent, witness)) = host.witness.or(host.early) else { return false };
         let Some(upstream) = self.upstreams.get_mut(witness) else { return false };
         let Some(evidence) = upstream.socket.evidence() else { return false };
-        match judge(&evidence) {
-            Finding::Silent => true,
-            Finding::Unknown if upstream.watch == Watch::None => {
-                upstream.watch = Watch::Asks;
-                upstream.socket.ask();
-                false
-            }
-            Finding::Unknown | Finding::Alive => false,
+        let step = self.doubts.consider(ip, (self.now.since(sent), &evidence), self.now);
+        if matches!(step, Step::Ask { .. }) && upstream.watch == Watch::None {
+            upstream.watch = Watch::Asks;
+            upstream.socket.ask();
         }
+        if matches!(step, Step::AskAgent | Step::Ask { agent: true }) {
+            (self.ask_agent)(ip);
+        }
+        step == Step::Leave
     }
 
     /// Sends what waits on a host elsewhere.

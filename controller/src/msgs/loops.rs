@@ -16,6 +16,13 @@ pub(crate) enum ToLoop {
     Table(Arc<RoutingTable>),
     /// How much each worker should get; ignored where it is for another table.
     Weights(Arc<Weights>),
+    /// The agent of this host was asked, as a loop wanted.
+    Heard {
+        /// Which.
+        host: IpAddr,
+        /// Whether anybody was there.
+        is_there: bool,
+    },
     /// Accept here too. Bound and listening already.
     Listen {
         /// The port of this machine.

@@ -9,9 +9,9 @@ use crossbeam_channel::{Sender, TrySendError};
 use super::error::{StartError, system};
 use super::running::Crew;
 use super::sockets::OfLoop;
-use crate::balancer::{self, AccessLog, AccessLogWriter, Loop, Loops, Report};
+use crate::balancer::{self, AccessLog, AccessLogWriter, AskAgent, Loop, Loops, Report};
 use crate::config::{AccessLogFile, Config};
-use crate::msgs::{FromLoop, LoopSender, ToLoop};
+use crate::msgs::{FromLoop, LoopSender, ToLoop, ToManager};
 
 /// An access log whose writer does not run yet.
 pub(super) type OpenedLog = (AccessLog, AccessLogWriter);
@@ -21,7 +21,7 @@ pub(super) fn make(
     config: &Config,
     api: SocketAddr,
     listeners: Vec<OfLoop>,
-    reports: &Sender<FromLoop>,
+    (reports, to_manager): (&Sender<FromLoop>, &tucano_net::Sender<ToManager>),
 ) -> Result<(Loops, Option<OpenedLog>), StartError> {
     let log = open_access_log(config)?;
     let making = "make the balancer's loops";
@@ -33,7 +33,8 @@ pub(super) fn make(
         access_log: log.as_ref().map(|(log, _)| log.clone()),
         ..balancer::Config::new(count)
     };
-    let loops = balancer::loops(&settings, &into(reports)).map_err(system(making))?;
+    let loops = balancer::loops(&settings, &into(reports), &ask_through(to_manager));
+    let loops = loops.map_err(system(making))?;
     for (sender, of_loop) in loops.senders.iter().zip(listeners) {
         for (port, listener, keeper) in of_loop {
             // A queue that nobody has used yet has room.
@@ -77,5 +78,13 @@ fn into(reports: &Sender<FromLoop>) -> Report {
     Arc::new(move |report| match reports.try_send(report) {
         Err(TrySendError::Full(report)) => Err(report),
         Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+    })
+}
+
+/// A worker manager that is full is asked again a moment later.
+fn ask_through(to_manager: &tucano_net::Sender<ToManager>) -> AskAgent {
+    let to_manager = to_manager.clone();
+    Arc::new(move |host| {
+        let _ = to_manager.try_send(ToManager::Doubt(host));
     })
 }

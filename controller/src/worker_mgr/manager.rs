@@ -19,6 +19,7 @@ use tucano_controller_core::worker_mgr::{
 use tucano_net::token::Token;
 use tucano_net::{App, CallEvent, CallId, Io, TimerId};
 
+use super::asks::{Asks, Found};
 use super::checks::Checks;
 use super::minutes::Minutes;
 use super::pushes::Order;
@@ -88,6 +89,7 @@ pub(crate) struct Manager {
     pub(super) deployer: Outbox<News>,
     loops: Vec<Outbox<ToLoop>>,
     checks: Checks,
+    asks: Asks,
     timer: Option<(TimerId, Mono)>,
 }
 
@@ -98,6 +100,7 @@ impl Manager {
             leases: Leases::new(settings.leases, now),
             checks: Checks::new(settings.off_limits.clone()),
             settings,
+            asks: Asks::default(),
             workers: BTreeMap::new(),
             loads: BTreeMap::new(),
             minutes: Minutes::default(),
@@ -134,19 +137,45 @@ impl Manager {
     }
 
     /// A worker's hello is on disk.
-    fn welcome(&mut self, ticket: Ticket, plan: Arc<WorkerPlan>, now: Now) {
+    fn welcome(&mut self, io: &mut Io, ticket: Ticket, plan: Arc<WorkerPlan>) {
         let Some((worker, host)) = self.hellos.remove(&ticket) else { return };
         let answer = HelloAnswer {
             cluster: self.settings.cluster.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            at: now.wall,
+            at: io.now().wall,
             generation: plan.generation,
             balancer_url: balancer_url(self.settings.balancer, &host),
         };
         if let Some(known) = self.workers.get_mut(&worker) {
             known.plan = Some(plan);
+            // Whether it can be reached at all: later it may matter.
+            self.asks.forget(known.address);
+            let host = known.address;
+            self.ask_agent(io, host);
         }
         self.answer(ticket, Ok(Reply::Document(Document::new(200, &answer))));
+    }
+
+    /// Asks whether a worker's machine is there; hosts that are no worker's have nobody to ask.
+    fn ask_agent(&mut self, io: &mut Io, host: IpAddr) {
+        let is_there = |known: &&Known| known.address == host && known.agent_port != 0;
+        if let Some(known) = self.workers.values().find(is_there) {
+            self.asks.ask(io, SocketAddr::new(host, known.agent_port));
+        }
+    }
+
+    /// Tells the loops what came of asking; only the newest word of a host counts.
+    fn tell_heard(&mut self, found: Found) {
+        let (host, is_there) = match found {
+            Found::There(host) => (host, true),
+            Found::Gone(host) => (host, false),
+            Found::Nothing => return,
+        };
+        for outbox in &mut self.loops {
+            outbox
+                .supersede(|it| matches!(it, ToLoop::Heard { host: older, .. } if *older == host));
+            outbox.send(ToLoop::Heard { host, is_there });
+        }
     }
 
     fn forget(&mut self, worker: &WorkerName) {
@@ -271,7 +300,7 @@ impl App for Manager {
             ToManager::Plans(plans) => {
                 plans.into_iter().for_each(|plan| self.on_plan(io, plan));
             }
-            ToManager::Welcome { ticket, plan } => self.welcome(ticket, plan, now),
+            ToManager::Welcome { ticket, plan } => self.welcome(io, ticket, plan),
             ToManager::HelloFailed { ticket, problem } => {
                 if self.hellos.remove(&ticket).is_some() {
                     self.answer(ticket, Err(problem));
@@ -282,6 +311,7 @@ impl App for Manager {
                 let weights = self.weigher.adopt(table, &self.loads, now.mono);
                 self.tell_loops(|| ToLoop::Weights(Arc::clone(&weights)));
             }
+            ToManager::Doubt(host) => self.ask_agent(io, host),
             ToManager::Forgotten(worker) => self.forget(&worker),
             ToManager::Retell => self.retell(),
             ToManager::Stop => io.stop(),
@@ -289,9 +319,12 @@ impl App for Manager {
     }
 
     fn on_call(&mut self, io: &mut Io, call: CallId, event: CallEvent<'_>) {
-        match self.checks.on_call(io, call, &event) {
-            Some(found) => self.facts.extend(found.into_iter().map(Fact::Outside)),
-            None => self.on_pushed(io, call, event),
+        if let Some(found) = self.checks.on_call(io, call, &event) {
+            self.facts.extend(found.into_iter().map(Fact::Outside));
+        } else if let Some(found) = self.asks.on_call(io, call, &event) {
+            self.tell_heard(found);
+        } else {
+            self.on_pushed(io, call, event);
         }
     }
 

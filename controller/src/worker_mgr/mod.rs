@@ -6,6 +6,7 @@
 //! deployer's. Started by `wiring.rs`.
 
 mod agents;
+mod asks;
 mod checks;
 mod manager;
 mod minutes;

@@ -1,7 +1,7 @@
 //! The worker manager on its real loop, with the API, the deployer and the agents played.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -200,8 +200,13 @@ fn agent(statuses: &'static [u16]) -> (SocketAddr, Receiver<String>) {
     let (tx, rx) = unbounded();
     std::thread::spawn(move || {
         for status in statuses {
-            let Ok((mut stream, _)) = listener.accept() else { return };
-            let request = read_request(&mut stream);
+            let (mut stream, request) = loop {
+                let Ok((mut stream, _)) = listener.accept() else { return };
+                // Whether it is there is all that some want to know.
+                if let Some(request) = read_request(&mut stream) {
+                    break (stream, request);
+                }
+            };
             let answer =
                 format!("HTTP/1.1 {status} Any\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
             let _ = stream.write_all(answer.as_bytes());
@@ -211,16 +216,16 @@ fn agent(statuses: &'static [u16]) -> (SocketAddr, Receiver<String>) {
     (address, rx)
 }
 
-fn read_request(stream: &mut impl Read) -> String {
+fn read_request(stream: &mut impl Read) -> Option<String> {
     let mut text = String::new();
     let mut buffer = [0; 4096];
     loop {
-        let len = stream.read(&mut buffer).expect("a request");
+        let len = stream.read(&mut buffer).ok().filter(|len| *len > 0)?;
         text.push_str(std::str::from_utf8(&buffer[..len]).expect("text"));
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
         let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
         if body.len() >= length.map_or(0, |length| length.parse().expect("a length")) {
-            return text;
+            return Some(text);
         }
     }
 }
@@ -439,4 +444,63 @@ fn a_table_has_its_weights_at_once() {
         }
         other => panic!("no weights: {other:?}"),
     }
+}
+
+impl Bench {
+    /// What the loops are told of a host next.
+    fn heard(&self) -> (IpAddr, bool) {
+        loop {
+            match self.weights.recv_timeout(PATIENCE).expect("a word") {
+                ToLoop::Heard { host, is_there } => return (host, is_there),
+                ToLoop::Weights(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+/// Connections that nobody accepts, until the kernel takes no more: then it answers nothing.
+fn fill(address: SocketAddr) -> Vec<TcpStream> {
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(100)).ok();
+    std::iter::from_fn(connect).collect()
+}
+
+#[test]
+fn a_host_in_doubt_is_asked_through_its_agents_door() {
+    let mut bench = Bench::new(PATIENCE);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    bench.join(hello(1, address.port()), 3);
+    assert_eq!(bench.heard(), (address.ip(), true), "it is looked at as it comes");
+    bench.send(ToManager::Doubt(IpAddr::from([127, 0, 0, 99])));
+    bench.send(ToManager::Doubt(address.ip()));
+    assert_eq!(bench.heard(), (address.ip(), true), "nobody is asked for a stranger");
+
+    let held = fill(address);
+    bench.send(ToManager::Doubt(address.ip()));
+    assert_eq!(bench.heard(), (address.ip(), false));
+    drop((held, listener));
+    bench.send(ToManager::Doubt(address.ip()));
+    assert_eq!(bench.heard(), (address.ip(), true), "its machine refuses, so it is there");
+}
+
+#[test]
+fn an_agent_that_was_never_reached_says_nothing_by_not_being_reached() {
+    let mut bench = Bench::new(PATIENCE);
+    let shut = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let shut_address = shut.local_addr().expect("its address");
+    let _held = fill(shut_address);
+    bench.join(hello(1, shut_address.port()), 3);
+
+    let other = TcpListener::bind("127.0.0.2:0").expect("a port");
+    let address = other.local_addr().expect("its address");
+    let name = WorkerName::new("w2").expect("a name");
+    bench.join(Hello { name, address: Some(address.ip()), ..hello(2, address.port()) }, 3);
+    assert_eq!(bench.heard(), (address.ip(), true));
+    let _held = fill(address);
+    for host in [shut_address, address] {
+        bench.send(ToManager::Doubt(host.ip()));
+    }
+    // What there is to say of the first would come first.
+    assert_eq!(bench.heard(), (address.ip(), false));
 }

@@ -16,7 +16,7 @@ use tucano_common::wire::views::{
 };
 use tucano_net::Method;
 use tucano_tests::{Forgets, Lab, Lost, MINUTE, NetLab, SOON, Traffic, specs};
-use tucano_tools::load::Failure;
+use tucano_tools::load::{Failure, Plan, Report, Stop, run};
 
 /// A worker is given up sooner than by default.
 const SOONER: [&str; 4] = ["--worker-suspect", "2s", "--worker-timeout", "5s"];
@@ -80,6 +80,41 @@ fn a_worker_that_loses_its_cable_loses_no_request() {
         let told = net.lab.events().iter().any(|event| event.kind == "host_silent");
         assert!(told, "nobody told of the silence");
     }
+}
+
+/// So many requests that take so long, at once.
+fn slow(lab: &Lab, count: usize, ms: u32) -> std::thread::JoinHandle<Report> {
+    let mut plan = Plan::new(lab.balancer(), "web");
+    plan.path = format!("/slow?ms={ms}");
+    (plan.connections, plan.requests) = (count, count as u64);
+    std::thread::spawn(move || run(&plan, &Stop::default()).expect("it runs"))
+}
+
+fn is_told_silent(lab: &Lab) -> bool {
+    lab.events().iter().any(|event| event.kind == "host_silent")
+}
+
+#[test]
+fn a_slow_service_is_no_dead_host_and_a_dead_host_is_no_slow_service() {
+    let mut net = NetLab::start(2, &SOONER);
+    net.lab.deploy(&net.lab.demo("web", 2));
+    net.lab.wait_healthy("web", 2);
+    let report = slow(&net.lab, 8, 1500).join().expect("clients");
+    assert_eq!((report.requests, report.failed()), (8, 0), "{report}");
+    assert_eq!(report.by_instance.len(), 2, "{report}");
+    assert!(!is_told_silent(&net.lab), "they were slow, no more");
+
+    // All is sent and acknowledged when the cable goes: only the agent can tell.
+    let requests = slow(&net.lab, 8, 3000);
+    net.lab.until("requests in flight", SOON, || {
+        (net.lab.service("web").requests.in_flight == 8).then_some(())
+    });
+    net.cut(1, Lost::Both);
+    let report = requests.join().expect("clients");
+    eprintln!("{report}");
+    assert_eq!((report.requests, report.failed()), (8, 0), "{report}");
+    assert_eq!(is_told_silent(&net.lab), net.has_cables(), "an agent that stopped is no dead host");
+    net.heal(1, Lost::Both);
 }
 
 /// A service that starts once this file is there.

@@ -1,7 +1,7 @@
 //! One loop, its clients, and instances that do as they are told.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -30,6 +30,7 @@ pub(super) struct Harness {
     sender: LoopSender,
     thread: Option<JoinHandle<()>>,
     reports: Receiver<FromLoop>,
+    doubts: Receiver<IpAddr>,
     pub(super) stats: Stats,
     pub(super) address: SocketAddr,
     version: u64,
@@ -53,7 +54,12 @@ impl Harness {
             let _ = tell.lock().unwrap().send(report);
             Ok(())
         });
-        let mut made = loops(&config, &report).unwrap();
+        let (doubt, doubts) = channel();
+        let doubt = Mutex::new(doubt);
+        let ask: crate::balancer::AskAgent = Arc::new(move |host| {
+            let _ = doubt.lock().unwrap().send(host);
+        });
+        let mut made = loops(&config, &report, &ask).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let sender = made.senders.remove(0);
@@ -65,6 +71,7 @@ impl Harness {
             sender,
             thread,
             reports,
+            doubts,
             stats: made.stats,
             address,
             version: 0,
@@ -133,6 +140,11 @@ impl Harness {
     /// The next report, or panic.
     pub(super) fn report(&self) -> FromLoop {
         self.reports.recv_timeout(PATIENCE).expect("a report")
+    }
+
+    /// The next host whose agent is to be asked.
+    pub(super) fn doubt(&self) -> IpAddr {
+        self.doubts.recv_timeout(PATIENCE).expect("a doubt")
     }
 
     /// The next `Drained`.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::{Harness, Instance, error_code};
 use crate::balancer::stats::Cause;
+use crate::msgs::{FromLoop, ToLoop};
 
 #[test]
 fn a_slow_instance_is_504_and_not_tried_elsewhere() {
@@ -122,4 +123,45 @@ fn a_connection_that_is_never_made_is_given_up() {
     }
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(lb.totals("web").of(Cause::AnsweredAfterRetry) >= 1);
+}
+
+/// An instance on a host of its own that takes requests and answers when it is told to.
+fn slow_host() -> (Instance, std::sync::mpsc::Sender<()>) {
+    let (answer, told) = std::sync::mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
+    let instance = Instance::on(listener, move |conn| {
+        while conn.request().is_some() {
+            let _ = told.lock().unwrap().recv();
+            conn.ok("slow");
+        }
+    });
+    (instance, answer)
+}
+
+#[test]
+fn a_slow_host_is_left_alone_where_its_agent_is_there_and_left_where_it_is_not() {
+    let (slow, answer) = slow_host();
+    let quick = Instance::named("quick");
+    let mut lb = Harness::new();
+    lb.serve("web", &[slow.address]);
+    let host = slow.address.ip();
+
+    let mut client = lb.client();
+    client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    assert_eq!(lb.doubt(), host);
+    lb.tell(ToLoop::Heard { host, is_there: true });
+    assert_eq!(lb.doubt(), host, "asked again while it waits");
+    lb.tell(ToLoop::Heard { host, is_there: true });
+    answer.send(()).unwrap();
+    assert_eq!(client.answer().text(), "slow");
+    assert!(lb.has_no_report(), "it was slow, no more");
+
+    client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    assert_eq!(lb.doubt(), host);
+    lb.serve("web", &[slow.address, quick.address]);
+    lb.tell(ToLoop::Heard { host, is_there: false });
+    assert_eq!(client.answer().text(), "quick");
+    assert_eq!(lb.report(), FromLoop::Silent { lb: 0, host, moved: 1 });
+    drop(answer);
 }

@@ -139,6 +139,7 @@ impl Bench {
                 | ToManager::HelloFailed { .. }
                 | ToManager::Table(_)
                 | ToManager::Forgotten(_)
+                | ToManager::Doubt(_)
                 | ToManager::Stop => {}
             }
         }
@@ -151,7 +152,7 @@ impl Bench {
                 }
                 ToLoop::Listen { port, .. } => self.ports.push((port, true)),
                 ToLoop::Close { port } => self.ports.push((port, false)),
-                ToLoop::Weights(_) | ToLoop::Stop { .. } => {}
+                ToLoop::Weights(_) | ToLoop::Heard { .. } | ToLoop::Stop { .. } => {}
             }
         }
     }
