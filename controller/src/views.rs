@@ -211,11 +211,8 @@ pub(crate) fn instance(cluster: &Cluster, instance: &Instance, detail: Detail) -
 
 /// An address of an external service, as an instance that runs elsewhere.
 fn outside(service: &Service, outside: OutsideAddress) -> InstanceView {
-    let OutsideAddress { id, address, down } = outside;
-    let (since, waits_for) = match down {
-        Some((since, reason)) => (since, Some(format!("its health check: {reason}"))),
-        None => (service.created_at, None),
-    };
+    let OutsideAddress { id, address, named_since, since, down } = outside;
+    let waits_for = down.map(|reason| format!("its health check: {reason}"));
     InstanceView {
         id,
         service: service.name.clone(),
@@ -236,7 +233,7 @@ fn outside(service: &Service, outside: OutsideAddress) -> InstanceView {
         waits_for,
         failure: None,
         decision: None,
-        created_at: service.created_at,
+        created_at: named_since,
     }
 }
 

@@ -32,8 +32,9 @@ impl Checks {
     }
 
     /// Takes a table. What is under way for an address that is no more is forgotten when it ends.
-    pub(super) fn adopt(&mut self, table: &RoutingTable, now: Mono) {
-        self.core.adopt(table, now);
+    /// Returns what is to be told again.
+    pub(super) fn adopt(&mut self, table: &RoutingTable, now: Mono) -> Vec<OutsideHealth> {
+        self.core.adopt(table, now)
     }
 
     pub(super) fn all(&self) -> Vec<OutsideHealth> {

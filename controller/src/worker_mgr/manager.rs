@@ -307,7 +307,8 @@ impl App for Manager {
                 }
             }
             ToManager::Table(table) => {
-                self.checks.adopt(&table, now.mono);
+                let told = self.checks.adopt(&table, now.mono);
+                self.facts.extend(told.into_iter().map(Fact::Outside));
                 let weights = self.weigher.adopt(table, &self.loads, now.mono);
                 self.tell_loops(|| ToLoop::Weights(Arc::clone(&weights)));
             }

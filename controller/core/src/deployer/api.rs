@@ -261,8 +261,12 @@ pub struct OutsideAddress {
     pub id: InstanceId,
     /// Where.
     pub address: SocketAddr,
-    /// Since when it fails its checks, and why; none while it passes them.
-    pub down: Option<(Wall, String)>,
+    /// Since when its service names it.
+    pub named_since: Wall,
+    /// Since when it passes its checks, or fails them.
+    pub since: Wall,
+    /// Why it fails them; none while it passes.
+    pub down: Option<String>,
 }
 
 /// What a worker says of itself at hello.

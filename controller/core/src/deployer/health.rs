@@ -84,7 +84,7 @@ fn deployment_reason(cluster: &Cluster, service: &Service) -> Option<String> {
 
 fn fails(outside: &[OutsideAddress]) -> Option<String> {
     outside.iter().find_map(|each| {
-        let (_, reason) = each.down.as_ref()?;
+        let reason = each.down.as_ref()?;
         Some(format!("{} fails its health check: {reason}", each.address))
     })
 }

@@ -41,7 +41,7 @@ pub(super) struct Routes {
     workers: Vec<RouteWorker>,
     places: BTreeMap<WorkerName, u32>,
     table: Arc<RoutingTable>,
-    /// Addresses outside the cluster that fail their checks.
+    /// What checks found of addresses outside the cluster.
     pub(super) outside: Outside,
 }
 
@@ -87,6 +87,7 @@ impl Routes {
     /// The new table, if it is another one.
     pub(super) fn rebuild(&mut self, cluster: &Cluster) -> Option<Arc<RoutingTable>> {
         let mut changed = false;
+        self.outside.forget_unlisted(cluster, &self.touched);
         for name in std::mem::take(&mut self.touched) {
             let entry = cluster.service(&name).and_then(|service| self.entry(cluster, service));
             changed |= match entry {

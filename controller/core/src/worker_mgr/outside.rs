@@ -40,21 +40,28 @@ enum Stage {
 }
 
 impl OutsideChecks {
-    /// Takes the addresses of a table. New ones are due at once.
-    pub fn adopt(&mut self, table: &RoutingTable, now: Mono) {
+    /// Takes the addresses of a table. New ones are due at once. Returns those that the table has
+    /// otherwise than they are known here: what was told of them came too early or too late.
+    pub fn adopt(&mut self, table: &RoutingTable, now: Mono) -> Vec<OutsideHealth> {
+        let mut told = Vec::new();
         let mut before = std::mem::take(&mut self.known);
         for route in &table.services {
             let Some(how) = &route.outside_check else { continue };
             for endpoint in &route.endpoints {
                 let key = (route.name.clone(), endpoint.address);
+                let is_up = endpoint.duty != Duty::Drain;
                 let known = match before.remove(&key) {
                     Some(known) if known.how == *how => known,
                     Some(known) => known.checked_like(how, now),
-                    None => Known::new(how, endpoint.duty != Duty::Drain, now),
+                    None => Known::new(how, is_up, now),
                 };
+                if known.is_up != is_up {
+                    told.push(known.told(&key));
+                }
                 self.known.insert(key, known);
             }
         }
+        told
     }
 
     /// The checks to begin now; each is under way from here on.
@@ -214,6 +221,20 @@ mod tests {
             now = now + 2 * SECOND;
         }
         assert_eq!(told, [(5, fail()), (10, Ok(()))]);
+    }
+
+    #[test]
+    fn what_the_table_has_otherwise_is_told_again() {
+        let mut checks = OutsideChecks::default();
+        let (up, down) = (
+            table(&[("10.0.0.1:1", Duty::Serve)], "2s"),
+            table(&[("10.0.0.1:1", Duty::Drain)], "2s"),
+        );
+        assert_eq!(checks.adopt(&up, Mono(0)), []);
+        // Named anew meanwhile, and an old failure was told late.
+        let told = checks.adopt(&down, Mono(0));
+        assert_eq!(told.into_iter().map(|each| each.result).collect::<Vec<_>>(), [Ok(())]);
+        assert_eq!(checks.adopt(&up, Mono(0)), []);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
+use tucano_common::time::Wall;
 
 use super::world::{MIB, World, service, spec, worker};
 use crate::balancer::table::Duty;
@@ -439,6 +440,54 @@ fn an_external_address_that_fails_leaves_the_rotation_until_it_is_well() {
     assert_eq!(world.health("ext").condition, ServiceCondition::Running);
     let told = [EventKind::InstanceUnhealthy, EventKind::InstanceHealthy];
     assert_eq!(told.map(|kind| world.count(kind)), [1, 1]);
+}
+
+#[test]
+fn an_external_address_that_is_named_again_begins_anew() {
+    let mut world = World::new(1);
+    let external = |addresses: &[&str]| {
+        let value = json!({ "name": "ext", "network": { "expose_port": 80 },
+            "external": { "addresses": addresses } });
+        std::sync::Arc::new(tucano_common::spec::parse(&value).unwrap())
+    };
+    let (both, one) = (["10.0.0.7:9000", "10.0.0.8:9000"], ["10.0.0.8:9000"]);
+    let found = |result| {
+        let address = both[0].parse().unwrap();
+        Fact::Outside(OutsideHealth { service: service("ext"), address, result })
+    };
+    /// Of the first address: since when it is named, since when it is as it is, whether it fails.
+    fn first(world: &World) -> (Wall, Wall, bool) {
+        let service = world.deployer.cluster().service(&service("ext")).unwrap();
+        let first = world.deployer.outside_of(service).remove(0);
+        (first.named_since, first.since, first.down.is_some())
+    }
+    world.deploy(&external(&both));
+    let begun = first(&world);
+    assert_eq!((begun.0, begun.2), (begun.1, false), "well since it is named");
+    world.run(5);
+    assert_eq!(first(&world), begun);
+    world.fact(found(Err("status 500".to_owned())));
+    let down = first(&world);
+    assert!(down.2 && down.1 > begun.1 && down.0 == begun.0);
+    world.run(5);
+    world.fact(found(Ok(())));
+    let up = first(&world);
+    assert!(!up.2 && up.1 > down.1 && up.0 == begun.0, "well since it is well again");
+    world.fact(found(Err("status 500".to_owned())));
+    world.deploy(&external(&one));
+    world.run(5);
+    world.deploy(&external(&both));
+    let again = first(&world);
+    assert!(!again.2 && again.0 == again.1 && again.0 > up.1, "{again:?}");
+    assert_eq!(world.table.services[0].endpoints[0].duty, Duty::Serve);
+    // Back to where it was not named, and back again.
+    for revision in [2, 3] {
+        world.run(5);
+        let name = service("ext");
+        world.command(Command::Rollback { service: name, revision: Some(revision) }).unwrap();
+    }
+    let back = first(&world);
+    assert!(back.0 > again.0 && back.0 == back.1, "{back:?}");
 }
 
 #[test]
