@@ -163,7 +163,7 @@ fn limits_stand_in_one_place() {
         lines(&file.path, &file.product, |line| {
             let name = line.trim().split_once("const ")?.1.split_once(':')?.0;
             let limit = name.ends_with("_MAX") || name.ends_with("_KEPT");
-            limit.then(|| format!("{name} belongs into common/src/limits/ or its folder"))
+            limit.then(|| format!("{name} belongs into common/src/limits/"))
         })
     });
     none("limits outside limits/", &faults);
