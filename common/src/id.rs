@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::time::Wall;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-const LETTERS: usize = 13;
+/// How many letters an id is written with.
+pub const LETTERS: usize = 13;
 /// 2020-01-01T00:00:00Z, so that 44 bits last until the year 2577.
 const EPOCH_MS: i64 = 1_577_836_800_000;
 
@@ -23,11 +24,16 @@ macro_rules! id_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_letters(self.0, f)
+                f.write_str(std::str::from_utf8(&self.letters()).unwrap_or_default())
             }
         }
 
         impl $name {
+            /// As it is written.
+            pub fn letters(self) -> [u8; LETTERS] {
+                letters_of(self.0)
+            }
+
             /// Reads an id as it is written; `None` for anything else.
             pub fn parse(text: &str) -> Option<$name> {
                 read_letters(text).map($name)
@@ -53,12 +59,12 @@ macro_rules! id_type {
 id_type!(InstanceId, "One running copy of a revision on one worker; a restart in place keeps it.");
 id_type!(DeploymentId, "One attempt to bring a service to a revision.");
 
-fn write_letters(value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn letters_of(value: u64) -> [u8; LETTERS] {
     let mut letters = [0u8; LETTERS];
     for (i, letter) in letters.iter_mut().rev().enumerate() {
         *letter = ALPHABET[(value >> (5 * i) & 31) as usize];
     }
-    f.write_str(std::str::from_utf8(&letters).unwrap_or_default())
+    letters
 }
 
 fn read_letters(text: &str) -> Option<u64> {

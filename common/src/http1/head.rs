@@ -1,6 +1,6 @@
 //! Request heads and response heads, parsed strictly and whole, as spans into the caller's buffer.
 //!
-//! It allocates nothing and copies nothing; what it learnt on the way (method, version, framing,
+//! It copies nothing, and allocates only for heads of unusually many fields; what it learnt on the way (method, version, framing,
 //! connection options, the fields this project acts on) stands beside the spans. It does not decide
 //! what to do with a message. Called by the servers and clients of `tucano-net` and by the
 //! balancer's loops.

@@ -184,6 +184,15 @@ fn limits() {
     };
     assert_eq!(passed(&many(HEAD_FIELDS_MAX)).fields.as_slice().len(), HEAD_FIELDS_MAX);
     assert_eq!(refused(&many(HEAD_FIELDS_MAX + 1)), HeadError::FieldsTooMany);
+    // Few stand in the head itself, more in a table of their own: nobody can tell.
+    for count in HEAD_FIELDS_IN_PLACE - 1..=HEAD_FIELDS_IN_PLACE + 1 {
+        let bytes = many(count);
+        let fields = passed(&bytes).fields;
+        let names: Vec<&[u8]> =
+            fields.as_slice().iter().map(|field| field.name.of(&bytes)).collect();
+        assert_eq!((names.len(), names[0]), (count, &b"Host"[..]));
+        assert!(names[1..].iter().all(|name| name == b"A"), "{count}");
+    }
     let target = |len: usize| {
         let path = "a".repeat(len - 1);
         format!("GET /{path} HTTP/1.1\r\nHost: w\r\n\r\n").into_bytes()

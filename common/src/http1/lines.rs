@@ -6,7 +6,7 @@
 use super::fields::{FieldName, members};
 use super::framing::Declared;
 use super::method::Version;
-use crate::limits::HEAD_FIELDS_MAX;
+use crate::limits::HEAD_FIELDS_IN_PLACE;
 
 /// A place in a head's buffer. 16 bits reach past the longest head; `limits` checks that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,16 +68,25 @@ pub struct Field {
 }
 
 /// The fields of a head, in order.
+///
+/// A head is handed from hand to hand, so what nearly every one has stands in the head itself, and
+/// only one with more fields than that has a table of its own: with all [`HEAD_FIELDS_MAX`](crate::limits::HEAD_FIELDS_MAX) in
+/// place each head was a KiB to move.
 #[derive(Clone, Debug)]
 pub struct Fields {
-    table: [Field; HEAD_FIELDS_MAX],
+    few: [Field; HEAD_FIELDS_IN_PLACE],
     count: usize,
+    /// All of them, where they are more.
+    many: Option<Box<[Field]>>,
 }
 
 impl Fields {
     /// All of them, in order.
     pub fn as_slice(&self) -> &[Field] {
-        self.table.get(..self.count).unwrap_or(&[])
+        match &self.many {
+            None => self.few.get(..self.count).unwrap_or(&[]),
+            Some(many) => many,
+        }
     }
 
     /// The first field of that name.
@@ -163,17 +172,25 @@ impl Learnt {
 
 pub(super) fn collect(buffer: &[u8], headers: &[httparse::Header<'_>]) -> (Fields, Learnt) {
     let nothing = Field { name: Span::default(), value: Span::default(), known: FieldName::Other };
-    let mut fields = Fields { table: [nothing; HEAD_FIELDS_MAX], count: 0 };
     let mut learnt = Learnt::default();
-    for (slot, header) in fields.table.iter_mut().zip(headers) {
+    let mut take = |header: &httparse::Header<'_>| {
         let name = Span::within(buffer, header.name.as_bytes());
         let value = match header.value {
             [] => Span { at: name.end() + 1, len: 0 },
             value => Span::within(buffer, value),
         };
-        *slot = Field { name, value, known: FieldName::of(header.name.as_bytes()) };
-        learnt.note(*slot, buffer);
-        fields.count += 1;
+        let field = Field { name, value, known: FieldName::of(header.name.as_bytes()) };
+        learnt.note(field, buffer);
+        field
+    };
+    let mut fields =
+        Fields { few: [nothing; HEAD_FIELDS_IN_PLACE], count: headers.len(), many: None };
+    if headers.len() > HEAD_FIELDS_IN_PLACE {
+        fields.many = Some(headers.iter().map(take).collect());
+    } else {
+        for (slot, header) in fields.few.iter_mut().zip(headers) {
+            *slot = take(header);
+        }
     }
     (fields, learnt)
 }

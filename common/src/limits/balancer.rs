@@ -23,6 +23,9 @@ pub const BODY_BUFFER_BYTES: usize = HEAD_BYTES_MAX + REPEATABLE_BODY_BYTES_MAX;
 /// A chunk of the balancer's own making: with the longest head before it, it fits what may wait for
 /// a slow receiver.
 pub const OWN_CHUNK_BYTES_MAX: usize = 32 * 1024;
+/// What is written in several pieces is put together up to this, and sent in one: for so little,
+/// a copy costs less than the kernel's looking at each piece.
+pub const GATHERED_BYTES_MAX: usize = 4 * 1024;
 /// What has to be kept of a request while its answer is awaited usually fits this: a browser's
 /// head.
 pub const KEPT_BUFFER_BYTES: usize = 2 * 1024;

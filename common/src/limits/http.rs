@@ -9,6 +9,8 @@ use std::time::Duration;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A head may have so many fields; more is 431.
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// Fields that a parsed head has room for without a table of its own: a browser sends some fifteen.
+pub const HEAD_FIELDS_IN_PLACE: usize = 24;
 /// A request target may be so long; more is 414, so that the client learns which part was too long.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// A trailer section; a trailer line is held back until it is whole, so it must fit the smallest

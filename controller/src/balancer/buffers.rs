@@ -64,11 +64,20 @@ impl Buf {
 pub(super) struct Buffers {
     large: Vec<Buf>,
     small: Vec<Buf>,
+    /// The pieces of one write, put together.
+    gathered: Vec<u8>,
 }
 
 impl Buffers {
     pub(super) const fn new() -> Buffers {
-        Buffers { large: Vec::new(), small: Vec::new() }
+        Buffers { large: Vec::new(), small: Vec::new(), gathered: Vec::new() }
+    }
+
+    /// The pieces, one behind the other. It stands until the next call.
+    pub(super) fn gather<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> &[u8] {
+        self.gathered.clear();
+        pieces.for_each(|piece| self.gathered.extend_from_slice(piece));
+        &self.gathered
     }
 
     /// An empty large buffer.

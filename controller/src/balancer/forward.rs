@@ -64,7 +64,7 @@ pub(super) fn request(
         field(out, FieldName::Host, head.host.of(bytes));
     }
     if !keeps_id {
-        line(out, format_args!("X-Request-Id: {}\r\n", origin.id));
+        field(out, FieldName::XRequestId, &origin.id.digits());
     }
     if head.asks_upgrade {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
@@ -131,7 +131,8 @@ fn add_forwarded(
         out.extend_from_slice(before.value.of(bytes));
         out.extend_from_slice(b", ");
     }
-    line(out, format_args!("{}\r\n", origin.peer));
+    address(out, origin.peer);
+    out.extend_from_slice(b"\r\n");
     let keeps = |name| origin.is_trusted && head.fields.first(name).is_some();
     if !keeps(FieldName::XForwardedProto) {
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
@@ -176,7 +177,7 @@ pub(super) fn answer(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(instance) = instance {
-        line(out, format_args!("X-Tucano-Instance: {instance}\r\n"));
+        field(out, FieldName::XTucanoInstance, &instance.letters());
     }
     out.extend_from_slice(b"\r\n");
     rewrite.finish()
@@ -242,9 +243,26 @@ fn field(out: &mut Vec<u8>, name: FieldName, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn line(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // A Vec takes everything.
-    let _ = out.write_fmt(text);
+/// As `Display` writes it; without the formatting machinery for what nearly every client has.
+fn address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (place, octet) in address.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                decimal(out, octet);
+            }
+        }
+        // A Vec takes everything.
+        IpAddr::V6(address) => drop(write!(out, "{address}")),
+    }
+}
+
+fn decimal(out: &mut Vec<u8>, number: u8) {
+    let digits = [number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit);
+    let zeros = usize::from(number < 100) + usize::from(number < 10);
+    out.extend_from_slice(digits.get(zeros..).unwrap_or(&[]));
 }
 
 #[cfg(test)]

@@ -137,3 +137,22 @@ fn interim_answers_pass_without_an_instance() {
     let out = plan.slices(bytes, &scratch).collect::<Vec<_>>().concat();
     assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
 }
+
+#[test]
+fn addresses_and_ids_are_written_as_they_are_displayed() {
+    let written = |text: &str| {
+        let mut out = Vec::new();
+        address(&mut out, text.parse().unwrap());
+        String::from_utf8(out).unwrap()
+    };
+    for number in 0..=255u8 {
+        let text = format!("{number}.0.{number}.1");
+        assert_eq!(written(&text), text);
+    }
+    for text in ["::1", "2001:db8::1", "fe80::a:b"] {
+        assert_eq!(written(text), text);
+    }
+    for id in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+        assert_eq!(RequestId(id).to_string(), format!("{id:016x}"));
+    }
+}

@@ -10,7 +10,7 @@ use std::io::IoSlice;
 use tucano_common::http1::chunked::{ChunkHead, ChunkedError, Part};
 use tucano_common::http1::framing::Recoding;
 use tucano_common::http1::{Body, BodyDecoder};
-use tucano_common::limits::{HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX};
+use tucano_common::limits::{GATHERED_BYTES_MAX, HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX};
 
 use super::buffers::{Buf, Buffers};
 use super::socket::{Moved, Socket};
@@ -127,14 +127,15 @@ pub(super) fn write(
         Some(chunk) => (chunk.as_ref(), b"\r\n"),
         None => (&[], &[]),
     };
-    let mut slices = [IoSlice::new(&[]); HEAD_SLICES_MAX + 3];
-    let parts = head.iter().copied().chain([before, data, after]).filter(|part| !part.is_empty());
-    let mut count = 0;
-    for (slot, part) in slices.iter_mut().zip(parts) {
-        *slot = IoSlice::new(part);
-        count += 1;
-    }
-    let written = match socket.write(slices.get(..count).unwrap_or(&[])) {
+    let moved = match head {
+        // A body on its way: as it is.
+        [] if chunk.is_none() => socket.write(&[IoSlice::new(data)]),
+        _ => {
+            let parts = head.iter().copied().chain([before, data, after]);
+            write_parts(socket, buffers, parts)
+        }
+    };
+    let written = match moved {
         Moved::Some(written) => written,
         Moved::Blocked => 0,
         Moved::Closed | Moved::Gone => return None,
@@ -160,6 +161,25 @@ pub(super) fn write(
     }
     debug_assert!(fits, "one head, or one buffer's data in a chunk, fits an empty buffer");
     Some(written)
+}
+
+/// Writes several pieces in one go. Each piece costs the kernel a look and a copy of its own, so
+/// that a head, which is made of a few short ones, is put together first.
+fn write_parts<'a>(
+    socket: &mut Socket,
+    buffers: &mut Buffers,
+    parts: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Moved {
+    if parts.clone().map(<[u8]>::len).sum::<usize>() <= GATHERED_BYTES_MAX {
+        return socket.write(&[IoSlice::new(buffers.gather(parts))]);
+    }
+    let mut slices = [IoSlice::new(&[]); HEAD_SLICES_MAX + 3];
+    let mut count = 0;
+    for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
+        *slot = IoSlice::new(part);
+        count += 1;
+    }
+    socket.write(slices.get(..count).unwrap_or(&[]))
 }
 
 /// Writes what waits in `output`. True: it is empty; none: the receiver is gone.
