@@ -2,6 +2,7 @@
 //! by byte.
 
 use super::*;
+use crate::limits::HEAD_FIELDS_IN_PLACE;
 
 fn request(bytes: &[u8]) -> Result<Option<RequestHead>, HeadError> {
     RequestHead::parse(bytes, &mut HeadScan::default())
