@@ -47,7 +47,13 @@ impl Sides<'_> {
         self.begin_answer(head, recoding, verdict == Verdict::Tunnel);
         let step = self.write_head(&plan, head.len(), input);
         self.release_request(verdict == Verdict::Tunnel);
-        step
+        // A short answer came and went with its head.
+        match step {
+            Step::Moved if self.flow.answer.is_over() && self.client.output.is_none() => {
+                self.answer_is_over()
+            }
+            other => other,
+        }
     }
 
     fn begin_answer(&mut self, head: &ResponseHead, recoding: Recoding, is_tunnel: bool) {

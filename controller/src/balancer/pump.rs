@@ -89,7 +89,7 @@ impl Sides<'_> {
         self.read_request()
     }
 
-    fn request_is_over(&mut self) -> Step {
+    pub(super) fn request_is_over(&mut self) -> Step {
         match self.flow.exchange.on(Fact::RequestSent) {
             Verdict::Ignore => Step::Blocked,
             verdict => {
@@ -217,7 +217,7 @@ impl Sides<'_> {
         flushed
     }
 
-    fn answer_is_over(&mut self) -> Step {
+    pub(super) fn answer_is_over(&mut self) -> Step {
         self.drop_sent_answer();
         let verdict = self.flow.exchange.on(Fact::AnswerWhole);
         if self.upstream.input.as_ref().is_some_and(|input| !input.is_empty()) {
@@ -227,15 +227,21 @@ impl Sides<'_> {
     }
 
     fn answer_head(&mut self) -> Step {
-        if let Some(input) = &self.upstream.input {
-            let scan = &mut self.flow.answer_scan;
-            match ResponseHead::parse(input.bytes(), scan, self.flow.method) {
-                Err(_) => return self.tell(Fact::AnswerMalformed),
-                Ok(Some(head)) => return self.pass_head(&head),
-                Ok(None) => {}
+        loop {
+            if let Some(input) = &self.upstream.input {
+                let scan = &mut self.flow.answer_scan;
+                match ResponseHead::parse(input.bytes(), scan, self.flow.method) {
+                    Err(_) => return self.tell(Fact::AnswerMalformed),
+                    Ok(Some(head)) => return self.pass_head(&head),
+                    Ok(None) => {}
+                }
+            }
+            // What came is looked at right away: nearly always it is the whole head.
+            match self.read_answer() {
+                Step::Moved => {}
+                other => return other,
             }
         }
-        self.read_answer()
     }
 
     fn read_answer(&mut self) -> Step {

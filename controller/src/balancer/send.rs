@@ -324,5 +324,9 @@ impl Sides<'_> {
             None => self.flow.seen.upstream_is_deaf = true,
             Some(written) => self.flow.seen.is_sent = written > 0,
         }
+        // One without a body is sent by now.
+        if self.flow.seen.is_sent && self.upstream.output.is_none() && self.flow.request.is_over() {
+            self.request_is_over();
+        }
     }
 }
