@@ -18,15 +18,19 @@ use super::table::{Duty, Endpoint};
 /// A worker's weight where nothing was measured yet: the middle of 1 to 1000.
 pub const WEIGHT_DEFAULT: u16 = 500;
 
-/// Latencies below this are one and the same: the wire's noise must not choose.
-const LATENCY_FLOOR_US: f64 = 1000.0;
+/// Latencies below this are one and the same: the wire's noise must not choose (a round trip of a
+/// LAN is about this). A bound, not a summand: what is added to every latency hides the differences
+/// of services that answer in less than a millisecond (measured in `choice_tests`).
+const LATENCY_FLOOR_US: f64 = 250.0;
 /// After so long without an answer, half of a smoothed latency is forgotten: an instance that was
 /// slow once (a cold start, a pause) is tried again within seconds.
 const LATENCY_HALVED_AFTER: Duration = Duration::from_secs(1);
 /// What a broken connection counts as. An instance that is down fails at once and so has nothing in
 /// flight: without this it would look like the one with the most to give, and draw the traffic in.
 const LATENCY_OF_BROKEN_US: f64 = 1_000_000.0;
-/// What one answer moves the smoothed latency by (as TCP smooths its round trips).
+/// What one answer moves the smoothed latency by (as TCP smooths its round trips), at the least:
+/// the longer nothing was heard, the more the news counts. What is half forgotten must not come back
+/// whole with the next answer.
 const LATENCY_GAIN: f64 = 1.0 / 8.0;
 
 /// Whether the table still has the instance, and for what.
@@ -135,10 +139,11 @@ impl Member {
     /// Notes how long it took to the head of an answer.
     pub fn answered_in(&mut self, latency: Duration, now: Mono) {
         let sample = latency.as_micros() as f64;
-        self.latency_us = match self.answered_at {
-            Mono(0) => sample,
-            _ => self.latency_us + (sample - self.latency_us) * LATENCY_GAIN,
+        let known = match self.answered_at {
+            Mono(0) => 0.0,
+            _ => (1.0 - LATENCY_GAIN) * self.remembered(now),
         };
+        self.latency_us = self.latency_us * known + sample * (1.0 - known);
         self.answered_at = now;
         self.heard_at = now;
         self.silent_until = Mono::default();
@@ -162,10 +167,14 @@ impl Member {
 
     /// What another request there would cost: less is better.
     pub fn cost(&self, now: Mono) -> f64 {
-        let idle = now.since(self.answered_at).as_secs_f64();
-        let remembered = decay::remaining(idle / LATENCY_HALVED_AFTER.as_secs_f64());
-        let latency = self.latency_us * remembered + LATENCY_FLOOR_US;
+        let latency = (self.latency_us * self.remembered(now)).max(LATENCY_FLOOR_US);
         f64::from(self.in_flight + 1) * latency / (f64::from(self.weight.max(1)) * self.ramp(now))
+    }
+
+    /// How much of the smoothed latency still counts, from 1 down.
+    fn remembered(&self, now: Mono) -> f64 {
+        let idle = now.since(self.answered_at).as_secs_f64();
+        decay::remaining(idle / LATENCY_HALVED_AFTER.as_secs_f64())
     }
 
     /// The slow start: from a tenth to all of its share.
@@ -227,19 +236,37 @@ mod tests {
         let mut broken = member();
         broken.broke(now);
         assert!(broken.cost(now) > busy.cost(now));
-        assert!(broken.cost(at(105)) < busy.cost(at(105)), "then it is tried again");
+        assert!(broken.cost(at(107)) < busy.cost(at(107)), "then it is tried again");
+        // It is back and answers: what was forgotten meanwhile does not return.
+        let plain = member();
+        broken.answered_in(Duration::from_micros(250), at(115));
+        assert!(broken.cost(at(115)) < 1.5 * plain.cost(at(115)));
     }
 
     #[test]
     fn latencies_are_smoothed() {
         let mut member = member();
-        for second in 1..100 {
-            member.answered_in(Duration::from_millis(10), at(second));
+        for turn in 1..100 {
+            member.answered_in(Duration::from_millis(10), Mono(turn));
         }
         let before = member.latency_us;
-        member.answered_in(Duration::from_millis(90), at(100));
+        member.answered_in(Duration::from_millis(90), Mono(100));
         assert!((before - 10_000.0).abs() < 1.0);
         assert!((member.latency_us - 20_000.0).abs() < 1.0);
+        // After a minute of silence the news is all there is.
+        member.answered_in(Duration::from_millis(5), at(60));
+        assert!((member.latency_us - 5_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn the_wires_noise_does_not_choose() {
+        let now = at(100);
+        let [mut near, mut far, mut slow] = [member(), member(), member()];
+        near.answered_in(Duration::from_micros(80), now);
+        far.answered_in(Duration::from_micros(240), now);
+        slow.answered_in(Duration::from_micros(900), now);
+        assert_eq!(near.cost(now), far.cost(now));
+        assert!(slow.cost(now) > 3.0 * near.cost(now), "this is no noise");
     }
 
     #[test]

@@ -16,6 +16,8 @@
 
 mod adopt;
 pub mod budget;
+#[cfg(test)]
+mod choice_tests;
 pub mod fleet;
 pub mod hold;
 pub mod hosts;
