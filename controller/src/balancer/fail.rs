@@ -87,12 +87,8 @@ impl Lb {
             Failure::Malformed => Refusal::AnswerMalformed,
             Failure::Late => Refusal::Late,
         };
-        let may_retry = failure == Failure::Closed
-            && is_untouched
-            && !are_used_up
-            && self.may_go_again(flow_key)
-            && self.fleet.may_retry(service, self.now);
-        if may_retry {
+        let may_go = failure == Failure::Closed && is_untouched && self.may_go_again(flow_key);
+        if may_go && !are_used_up && self.fleet.may_retry(service, self.now) {
             let seen = self.flows.get(flow_key).map(|flow| flow.seen).unwrap_or_default();
             self.counters(service).again(match (seen.left_silent, seen.is_sent) {
                 (true, _) => Again::Silent,
@@ -100,6 +96,9 @@ impl Lb {
                 (false, false) => Again::Refused,
             });
             self.place(key, flow_key, None);
+        } else if may_go && self.fleet.is_expecting(service) {
+            // No further try for now, but an instance is on its way.
+            self.hold_after_crash(key, flow_key);
         } else {
             self.refuse(key, flow_key, refusal);
         }

@@ -40,13 +40,13 @@ impl Lb {
         match self.fleet.choose(service, tries.instances(), self.now) {
             Choice::Use(member) => self.send(key, flow_key, member, head),
             Choice::Full => self.hold(key, flow_key, Refusal::Overload),
+            Choice::Nobody if !tries.instances().is_empty() => self.hold_after_crash(key, flow_key),
             Choice::Nobody if self.fleet.is_expecting(service) => {
                 self.hold(key, flow_key, Refusal::NoInstance);
             }
-            Choice::Nobody if tries.instances().is_empty() => {
+            Choice::Nobody => {
                 self.refuse(key, flow_key, Refusal::NoInstance);
             }
-            Choice::Nobody => self.hold_after_crash(key, flow_key),
         }
     }
 
@@ -172,13 +172,20 @@ impl Lb {
 
     /// Every instance refused its connection. One on a worker may have crashed, and the table that
     /// says so (or it itself, started again in place) comes in a moment; one that just turned ready
-    /// may not keep up with all who waited for it. So it is asked again and again, for a short
-    /// while.
-    fn hold_after_crash(&mut self, key: Key<Client>, flow_key: Key<Flow>) {
+    /// may not keep up with all who waited for it. So it is asked again and again: for a short
+    /// while, or, where another is on its way, for as long as the service has requests wait.
+    pub(super) fn hold_after_crash(&mut self, key: Key<Client>, flow_key: Key<Flow>) {
         let Some(flow) = self.flows.get_mut(flow_key) else { return };
-        let until = *flow.refused_since.get_or_insert(self.now) + CRASH_GRACE;
-        let is_kept = flow.is_kept;
-        if is_kept && self.now < until && self.fleet.is_managed(flow.service) {
+        let grace_until = *flow.refused_since.get_or_insert(self.now) + CRASH_GRACE;
+        let (service, begun, is_kept) = (flow.service, flow.times.begun, flow.is_kept);
+        let (until, may_wait) = match self.fleet.is_expecting(service) {
+            true => {
+                let hold = self.fleet.service(service).map(|route| route.hold);
+                (grace_until.max(begun + hold.unwrap_or_default()), true)
+            }
+            false => (grace_until, is_kept && self.fleet.is_managed(service)),
+        };
+        if may_wait && self.now < until {
             self.hold_until(key, flow_key, until.min(self.now + CRASH_RETRY));
         } else {
             self.refuse(key, flow_key, Refusal::Unreachable);
@@ -220,17 +227,20 @@ impl Lb {
     /// A service's instances changed: those who wait go on, or learn that they wait in vain.
     ///
     /// So many at a time: an instance that has just turned ready has a short queue for connections,
-    /// and those beyond it would be dropped by its kernel without a word.
+    /// and those beyond it would be dropped by its kernel without a word. In the pause between one
+    /// may go on for each that is answered, on its connection.
     pub(super) fn wake_held(&mut self, service: ServiceIx) {
-        for released in 0.. {
-            if released == HELD_RELEASED_AT_ONCE && !self.releasing.contains(&service) {
-                self.releasing.push(service);
-                self.chore_by(self.now + HELD_RELEASE_PAUSE);
-            }
-            if released == HELD_RELEASED_AT_ONCE || !self.wake_first_held(service) {
+        if self.releasing.contains(&service) {
+            self.wake_first_held(service);
+            return;
+        }
+        for _ in 0..HELD_RELEASED_AT_ONCE {
+            if !self.wake_first_held(service) {
                 return;
             }
         }
+        self.releasing.push(service);
+        self.chore_by(self.now + HELD_RELEASE_PAUSE);
     }
 
     /// The first of those who wait; false where nobody goes on now.

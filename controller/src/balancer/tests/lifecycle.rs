@@ -116,19 +116,25 @@ fn a_crash_is_waited_out() {
 
 #[test]
 fn an_instance_started_again_in_place_is_found_without_a_table() {
-    let address = nowhere();
-    let mut lb = Harness::new();
-    lb.serve("web", &[address]);
-    let mut client = lb.client();
-    client.send("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi");
-    while lb.totals("web").in_flight() == 0 {
-        std::thread::yield_now();
+    // Also where another one is on its way, which may take long.
+    for expecting in [false, true] {
+        let address = nowhere();
+        let mut lb = Harness::new();
+        lb.serve("web", &[address]);
+        lb.change("web", |route| {
+            (route.expecting, route.hold) = (expecting, 6 * super::harness::PATIENCE);
+        });
+        let mut client = lb.client();
+        client.send("POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 2\r\n\r\nhi");
+        while lb.totals("web").in_flight() == 0 {
+            std::thread::yield_now();
+        }
+        let _web = Instance::on(std::net::TcpListener::bind(address).unwrap(), |conn| {
+            conn.request();
+            conn.ok("again");
+        });
+        assert_eq!(client.answer().text(), "again");
     }
-    let _web = Instance::on(std::net::TcpListener::bind(address).unwrap(), |conn| {
-        conn.request();
-        conn.ok("again");
-    });
-    assert_eq!(client.answer().text(), "again");
 }
 
 #[test]
