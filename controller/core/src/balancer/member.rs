@@ -29,8 +29,8 @@ const LATENCY_HALVED_AFTER: Duration = Duration::from_secs(1);
 /// flight: without this it would look like the one with the most to give, and draw the traffic in.
 const LATENCY_OF_BROKEN_US: f64 = 1_000_000.0;
 /// What one answer moves the smoothed latency by (as TCP smooths its round trips), at the least:
-/// the longer nothing was heard, the more the news counts. What is half forgotten must not come back
-/// whole with the next answer.
+/// the longer nothing was heard, the more the news counts. What is half forgotten must not come
+/// back whole with the next answer.
 const LATENCY_GAIN: f64 = 1.0 / 8.0;
 
 /// Whether the table still has the instance, and for what.
