@@ -25,7 +25,7 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor bench-build fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
@@ -35,6 +35,7 @@ help:
 	@echo 'make bench-control  the controller with 1,000 fake workers and 20,000 instances'
 	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
 	@echo 'make bench-build  what a build costs the service beside it'
+	@echo 'make load       HELD=$(HELD) kept connections and NEW=$(NEW) new ones, with everything going on'
 	@echo 'make build      debug binaries in $(TARGET)/debug'
 	@echo 'make release    small, fast binaries in $(TARGET)/release'
 	@echo 'make install    binaries, units, users and folders (PREFIX=$(PREFIX), DESTDIR for packages)'
@@ -122,6 +123,15 @@ bench-build: release
 	python3 tools/bench/build_beside.py --worker $(TARGET)/release/tucano-worker \
 		--controller $(TARGET)/release/tucano-controller --load $(TARGET)/release/tucano-load \
 		--demo $(TARGET)/release/tucano-demo
+
+# Kept and new connections through deploys, restarts, kills and drains: no request fails, the ledger
+# balances, memory comes back. Each kept connection is a descriptor here and one in the controller.
+HELD ?= 10000
+NEW  ?= 30000
+load: need-build
+	$(CARGO) build --release --workspace --bins
+	ulimit -n $$(ulimit -H -n) && TUCANO_LOAD_HELD=$(HELD) TUCANO_LOAD_NEW=$(NEW) $(CARGO) test \
+		--release -p tucano-tests --test e2e storm:: -- --nocapture
 
 # --- installing ------------------------------------------------------------------------------
 

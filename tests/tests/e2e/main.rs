@@ -29,5 +29,6 @@ mod restarts;
 mod scripts;
 mod security;
 mod specs;
+mod storm;
 mod truth;
 mod users;

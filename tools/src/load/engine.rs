@@ -56,6 +56,8 @@ struct Engine<'a> {
     places: Vec<Place>,
     /// When waiting requests were due, at a fixed rate.
     due: VecDeque<Instant>,
+    /// The place that is looked at first.
+    first: usize,
     /// Requests that were due so far.
     begun: u64,
     started: Instant,
@@ -81,6 +83,7 @@ impl<'a> Engine<'a> {
             poll: Poll::new()?,
             places: (0..plan.connections.max(1)).map(|_| place()).collect(),
             due: VecDeque::new(),
+            first: 0,
             begun: 0,
             started,
             ending: false,
@@ -93,9 +96,14 @@ impl<'a> Engine<'a> {
         let over = now.duration_since(self.started) >= self.plan.duration;
         self.ending |= stopped || over || self.begun >= self.plan.requests;
         self.schedule(now);
-        for index in 0..self.places.len() {
+        let (first, count) = (self.first, self.places.len());
+        for index in (first..count).chain(0..first) {
             self.expire(index, now);
+            let waiting = self.due.len();
             self.feed(index, now);
+            if self.plan.in_turn && self.due.len() < waiting {
+                self.first = (index + 1) % count;
+            }
         }
         if !self.ending {
             return true;
@@ -215,7 +223,10 @@ impl<'a> Engine<'a> {
             }
             Turn::Closed => place.connection = None,
         }
-        self.feed(index, now);
+        // In turns the next one is somebody else's; what has to go again goes here.
+        if !self.plan.in_turn || self.places[index].again.is_some() {
+            self.feed(index, now);
+        }
     }
 
     fn count(&mut self, finished: Finished, now: Instant) {

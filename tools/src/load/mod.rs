@@ -39,6 +39,9 @@ pub struct Plan {
     pub connections: usize,
     /// A new connection for each request.
     pub close: bool,
+    /// At a fixed rate: the connections take turns, so that all of them are made and kept, in place
+    /// of the first that is free.
+    pub in_turn: bool,
     /// Requests a second over all connections; none: each connection sends as soon as it can.
     pub rate: Option<u32>,
     /// The last request is begun after so long.
@@ -64,6 +67,7 @@ impl Plan {
             body: Vec::new(),
             connections: 16,
             close: false,
+            in_turn: false,
             rate: None,
             duration: Duration::from_secs(10),
             requests: u64::MAX,
