@@ -223,7 +223,9 @@ fn standard_labels(cpus: u32, memory_bytes: u64) -> BTreeMap<String, String> {
         ("cpus", cpus.to_string()),
         ("memory", format!("{}MiB", memory_bytes >> 20)),
     ];
-    labels.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    let mut all = BTreeMap::new();
+    all.extend(labels.into_iter().map(|(key, value)| (key.to_owned(), value)));
+    all
 }
 
 /// This machine's name.

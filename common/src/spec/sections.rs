@@ -240,7 +240,9 @@ pub(super) fn placement(root: &Object<'_>, faults: &mut Faults) -> Placement {
         let pairs = section.entries().filter_map(|(label, value, pointer)| {
             Some((label.to_owned(), text(value, &pointer, faults)?.to_owned()))
         });
-        pairs.collect()
+        let mut labels = BTreeMap::new();
+        labels.extend(pairs);
+        labels
     };
     let (require, prefer) = (labels("require"), labels("prefer"));
     let max_per_worker = placement.count("max_per_worker", (1, CONCURRENCY_MAX), faults);

@@ -21,7 +21,7 @@ pub struct LogFolder {
 
 /// Those to be removed.
 pub fn expired(mut folders: Vec<LogFolder>, now: Wall) -> Vec<InstanceId> {
-    folders.sort_by_key(|folder| std::cmp::Reverse((folder.last_write, folder.id)));
+    folders.sort_unstable_by_key(|folder| std::cmp::Reverse((folder.last_write, folder.id)));
     let mut bytes = 0;
     let mut gone = Vec::new();
     for folder in folders {

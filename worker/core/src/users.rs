@@ -93,9 +93,11 @@ pub(crate) struct Users {
 impl Users {
     /// As the ledger has them.
     pub(crate) fn restore(entries: Vec<(ServiceName, u32)>) -> Users {
-        let entry = |number| Entry { number, has_data: true };
-        let table = entries.into_iter().map(|(service, number)| (service, entry(number)));
-        Users { range: None, table: table.collect(), next: 0 }
+        let mut users = Users::default();
+        for (service, number) in entries {
+            users.table.insert(service, Entry { number, has_data: true });
+        }
+        users
     }
 
     /// For the ledger.

@@ -25,6 +25,7 @@ mod probes;
 mod sweep;
 mod upgrade;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -318,7 +319,9 @@ impl Agent {
         let swept = self.state.logs_swept;
         if swept.is_none_or(|swept| now.mono.since(swept) >= LOGS_SWEEP_INTERVAL) {
             self.state.logs_swept = Some(now.mono);
-            self.hands.sweep_logs(self.supervisor.ids().collect(), now.wall);
+            let mut keep = BTreeSet::new();
+            keep.extend(self.supervisor.ids());
+            self.hands.sweep_logs(keep, now.wall);
             crate::runner::let_go_of_code();
         }
     }

@@ -136,7 +136,7 @@ impl Artifacts {
                 Some((about.modified().ok()?, about.len(), entry.path()))
             })
             .collect();
-        found.sort_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
+        found.sort_unstable_by_key(|(modified, ..)| std::cmp::Reverse(*modified));
         let mut bytes = 0;
         for (index, (_, length, path)) in found.into_iter().enumerate() {
             bytes += length;

@@ -173,11 +173,16 @@ impl Cgroups {
 
     /// This worker's own groups, each once.
     fn tops(&self) -> Vec<(PathBuf, Priority)> {
-        let places: BTreeSet<&Path> =
-            self.each().into_iter().filter_map(|(_, place)| Some(place?.path())).collect();
-        let both = [Priority::Normal, Priority::Low];
-        let of = |path: &Path| both.map(|priority| (place::top(path, priority), priority));
-        places.into_iter().flat_map(of).collect()
+        let mut all = Vec::new();
+        for path in self.each().into_iter().filter_map(|(_, place)| Some(place?.path())) {
+            for priority in [Priority::Normal, Priority::Low] {
+                let top = (place::top(path, priority), priority);
+                if !all.contains(&top) {
+                    all.push(top);
+                }
+            }
+        }
+        all
     }
 
     fn remove_top(&self) {

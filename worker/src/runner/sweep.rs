@@ -59,7 +59,8 @@ fn find(target: &Target<'_>) -> Vec<Process> {
         }
     }
     let matches = |(pid, stat): &(&u32, &Stat)| belongs(target, **pid, stat);
-    let mut found: BTreeSet<u32> = stats.iter().filter(matches).map(|(pid, _)| *pid).collect();
+    let mut found = BTreeSet::new();
+    found.extend(stats.iter().filter(matches).map(|(pid, _)| *pid));
     // What is below them, however deep: each round goes one level down.
     loop {
         let below = |(pid, stat): &(&u32, &Stat)| {

@@ -19,8 +19,8 @@ impl Instance {
             let socket = settings.layout.notify_socket(self.id);
             let variable = EnvValue(socket.to_string_lossy().into_owned());
             launch.environment.retain(|(name, _)| name != NOTIFY_SOCKET);
-            launch.environment.push((NOTIFY_SOCKET.to_owned(), variable));
-            launch.environment.sort_by(|one, other| one.0.cmp(&other.0));
+            let at = launch.environment.partition_point(|(name, _)| name.as_str() < NOTIFY_SOCKET);
+            launch.environment.insert(at, (NOTIFY_SOCKET.to_owned(), variable));
             launch.notify = Some(socket);
         }
         launch.address = self.address;

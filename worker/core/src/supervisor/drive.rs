@@ -52,7 +52,8 @@ impl Supervisor {
             }
         }
         let needed = self.instances.values().filter(|instance| instance.needs_build());
-        let wanted: BTreeSet<BuildKey> = needed.map(|instance| instance.build.clone()).collect();
+        let mut wanted = BTreeSet::new();
+        wanted.extend(needed.map(|instance| instance.build.clone()));
         let mut tenants: BTreeMap<BuildKey, Tenants> = BTreeMap::new();
         for instance in self.instances.values() {
             let all = tenants.entry(instance.build.clone()).or_default();

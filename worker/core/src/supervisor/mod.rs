@@ -170,7 +170,9 @@ impl Supervisor {
     pub fn folders(&self) -> BTreeSet<Folder> {
         let instances = self.instances.keys().map(|id| Folder::Instance(*id));
         let builds = self.builds.keys().map(|key| Folder::Build(key.clone()));
-        instances.chain(builds).collect()
+        let mut folders = BTreeSet::new();
+        folders.extend(instances.chain(builds));
+        folders
     }
 
     /// Whether it is there at all (its logs may outlive it).

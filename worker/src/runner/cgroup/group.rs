@@ -3,7 +3,6 @@
 //! It is written down beside the job's files, so that its holder and a later agent find it. What
 //! its limits are is `cgroup`'s.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,15 +71,24 @@ pub(crate) struct Group {
 
 impl Group {
     /// Its folders, each once.
-    fn folders(&self) -> BTreeSet<&Path> {
-        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
-        all.into_iter().filter_map(|place| Some(place.as_ref()?.path())).collect()
+    fn folders(&self) -> Vec<&Path> {
+        self.places().into_iter().map(Place::path).collect()
+    }
+
+    /// Where it stands, each once.
+    fn places(&self) -> Vec<&Place> {
+        let mut places = Vec::new();
+        for place in [&self.memory, &self.cpu, &self.pids, &self.kill].into_iter().flatten() {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
     }
 
     /// Its folder in version 2, where a process can be born into it.
     pub(crate) fn birthplace(&self) -> Option<&Path> {
-        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
-        all.into_iter().find_map(|place| match place.as_ref()? {
+        self.places().into_iter().find_map(|place| match place {
             Place::V2(path) => Some(path.as_path()),
             Place::V1(_) => None,
         })
@@ -91,15 +99,11 @@ impl Group {
     /// to enter; one that was made has to be entered, or its limits, and the end of all that is in
     /// it, would be words.
     pub(crate) fn join(&self, born_in: Option<&Path>) -> Result<(), String> {
-        let all = [&self.memory, &self.cpu, &self.pids, &self.kill];
-        let files: BTreeSet<(&Path, &str)> = all
-            .into_iter()
-            .filter_map(|place| match place.as_ref()? {
-                Place::V2(path) => Some((path.as_path(), MEMBERS)),
-                Place::V1(path) => Some((path.as_path(), THREADS_V1)),
-            })
-            .collect();
-        for (folder, file) in files.into_iter().filter(|(folder, _)| Some(*folder) != born_in) {
+        for place in self.places().into_iter().filter(|place| Some(place.path()) != born_in) {
+            let (folder, file) = match place {
+                Place::V2(path) => (path, MEMBERS),
+                Place::V1(path) => (path, THREADS_V1),
+            };
             fs::write(folder.join(file), "0").map_err(|error| {
                 format!(
                     "could not enter the control group {}: {error}; start the worker's agent \

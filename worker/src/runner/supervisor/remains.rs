@@ -24,14 +24,16 @@ impl Runner {
     pub(crate) fn end_strangers(&self, supervisor: &Supervisor) {
         let known = supervisor.jobs();
         self.end_unknown_jobs(&known);
-        let homes: BTreeSet<String> =
-            known.iter().map(|job| self.home_of(&job.job).to_string_lossy().into_owned()).collect();
+        let home = |job: &JobRun| self.home_of(&job.job).to_string_lossy().into_owned();
+        let (mut homes, mut names) = (BTreeSet::new(), BTreeSet::new());
+        homes.extend(known.iter().map(home));
+        names.extend(known.iter().map(JobRun::to_string));
         let (instances, builds) = (self.layout.instances(), self.layout.builds());
         let gone = sweep(&Target::Strangers { below: [&instances, &builds], known: &homes });
         if !gone {
             log::warn!("processes of earlier instances could not be ended");
         }
-        self.cgroups.sweep(&known.iter().map(JobRun::to_string).collect());
+        self.cgroups.sweep(&names);
         for (job, folder) in self.found_jobs() {
             if !known.contains(&job) {
                 let _left_for_the_next_agent = folders::remove(&folder);
