@@ -70,8 +70,10 @@ pub struct Field {
 /// The fields of a head, in order.
 ///
 /// A head is handed from hand to hand, so what nearly every one has stands in the head itself, and
-/// only one with more fields than that has a table of its own: with all [`HEAD_FIELDS_MAX`](crate::limits::HEAD_FIELDS_MAX) in
-/// place each head was a KiB to move.
+/// only one with more fields has a table of its own: room for [`HEAD_FIELDS_MAX`] in each would be
+/// a KiB to move.
+///
+/// [`HEAD_FIELDS_MAX`]: crate::limits::HEAD_FIELDS_MAX
 #[derive(Clone, Debug)]
 pub struct Fields {
     few: [Field; HEAD_FIELDS_IN_PLACE],
