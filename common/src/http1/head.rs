@@ -2,8 +2,8 @@
 //!
 //! It copies nothing, and allocates only for heads of unusually many fields; what it learnt on the
 //! way (method, version, framing, connection options, the fields this project acts on) stands
-//! beside the spans. It does not decide what to do with a message. Called by the servers and clients
-//! of `tucano-net` and by the balancer's loops.
+//! beside the spans. It does not decide what to do with a message. Called by the servers and
+//! clients of `tucano-net` and by the balancer's loops.
 //!
 //! ```
 //! use tucano_common::http1::{Body, HeadScan, RequestHead};
