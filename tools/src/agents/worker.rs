@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::from_slice;
 use tucano_common::id::InstanceId;
-use tucano_common::name::WorkerName;
+use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::time::Wall;
 use tucano_common::wire::worker::{
-    Assignment, Assignments, Capacity, Desired, Heartbeat, HeartbeatAnswer, Hello, HelloAnswer,
-    Holding, InstanceReport, Push, RunState, Usage, WorkerMetrics,
+    Capacity, Desired, Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, Holding, InstanceReport,
+    RunState, Usage, WorkerMetrics,
 };
 
 use super::Plan;
@@ -30,6 +30,34 @@ pub(super) enum Ask {
     Hello,
     Heartbeat,
     Assignments,
+}
+
+/// Of an assignment what a fake worker needs. Specs are not read: a thousand agents have their own
+/// CPUs for that, these share one with the controller that is measured.
+#[derive(Deserialize)]
+struct Assignment {
+    id: InstanceId,
+    generation: u64,
+    service: ServiceName,
+    revision: u64,
+    desired: Desired,
+    #[serde(default)]
+    restart_nonce: u32,
+}
+
+#[derive(Deserialize)]
+struct Assignments {
+    cluster: String,
+    generation: u64,
+    instances: Vec<Assignment>,
+}
+
+#[derive(Deserialize)]
+struct Push {
+    cluster: String,
+    generation: u64,
+    previous_generation: u64,
+    assignment: Assignment,
 }
 
 struct Fake {
