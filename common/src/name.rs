@@ -59,6 +59,16 @@ fn head(text: &str) -> u64 {
     u64::from_be_bytes(head)
 }
 
+/// Compares names whose heads are equal. Not inlined: every map by name has it in it.
+#[inline(never)]
+fn cmp_rest(a: &str, b: &str) -> Ordering {
+    if a.len() <= HEAD_BYTES && b.len() <= HEAD_BYTES {
+        Ordering::Equal // their heads are all of both
+    } else {
+        a.cmp(b)
+    }
+}
+
 macro_rules! name_type {
     ($name:ident, $doc:literal) => {
         #[doc = $doc]
@@ -79,18 +89,12 @@ macro_rules! name_type {
             pub fn as_str(&self) -> &str {
                 &self.text
             }
-
-            /// Whether their heads are all of both names.
-            fn are_short(&self, other: &$name) -> bool {
-                self.text.len() <= HEAD_BYTES && other.text.len() <= HEAD_BYTES
-            }
         }
 
         impl Ord for $name {
             fn cmp(&self, other: &$name) -> Ordering {
                 match self.head.cmp(&other.head) {
-                    Ordering::Equal if self.are_short(other) => Ordering::Equal,
-                    Ordering::Equal => self.text.cmp(&other.text),
+                    Ordering::Equal => cmp_rest(&self.text, &other.text),
                     unequal => unequal,
                 }
             }
@@ -104,7 +108,7 @@ macro_rules! name_type {
 
         impl PartialEq for $name {
             fn eq(&self, other: &$name) -> bool {
-                self.head == other.head && (self.are_short(other) || self.text == other.text)
+                self.head == other.head && cmp_rest(&self.text, &other.text).is_eq()
             }
         }
 

@@ -92,7 +92,8 @@ pub fn format_duration(duration: Duration) -> String {
     let mut text = String::new();
     for (name, factor) in DURATION_UNITS {
         if rest >= factor {
-            text.push_str(&format!("{}{name}", rest / factor));
+            text.push_str(&(rest / factor).to_string());
+            text.push_str(name);
             rest %= factor;
         }
     }

@@ -40,7 +40,7 @@ impl Counters {
 /// `GET /v1/status`.
 pub(super) fn status(shell: &Shell, now: Now) -> StatusView {
     let cluster = shell.core.cluster();
-    let instances = cluster.instance_counts().iter();
+    let instances = cluster.instance_counts();
     let artifacts = shell.store.artifacts_bytes().unwrap_or(0);
     StatusView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,7 +48,7 @@ pub(super) fn status(shell: &Shell, now: Now) -> StatusView {
         started_at: shell.started.wall,
         uptime_s: now.mono.since(shell.started.mono).as_secs(),
         services: by_name(service_states(shell).map(ServiceState::as_str)),
-        instances: instances.map(|(state, count)| ((*state).to_owned(), *count)).collect(),
+        instances: instances.map(|(state, count)| (state.to_owned(), count)).collect(),
         workers: by_name(cluster.workers().map(|each| views::worker_state(each).as_str())),
         last_event: shell.indices.last_event(),
         data_bytes: shell.store.database_bytes().saturating_add(artifacts),

@@ -41,12 +41,7 @@ impl<K: Ord + Clone> Table<K> {
 
     fn put(&mut self, key: &K, index: u64) {
         self.list = index;
-        match self.each.get_mut(key) {
-            Some(own) => *own = index,
-            None => {
-                self.each.insert(key.clone(), index);
-            }
-        }
+        self.each.insert(key.clone(), index);
     }
 
     fn drop(&mut self, key: &K, index: u64) {

@@ -310,6 +310,7 @@ fn rows(bench: &Bench) -> String {
 }
 
 fn sorted(mut rows: Rows) -> String {
+    rows.settle_generations();
     rows.instances.sort_by_key(|each| each.id);
     rows.deployments.sort_by_key(|each| each.id);
     rows.workers.sort_by(|a, b| a.name.cmp(&b.name));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 
-use super::{Deployment, Instance, Reserved};
+use super::{Deployment, Instance, Reserved, State};
 
 /// All of it. What has nothing in it is not there.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,8 +17,23 @@ pub(super) struct Indices {
     pub(super) workers: BTreeMap<WorkerName, OnWorker>,
     /// Instances that name a survey.
     pub(super) surveys: BTreeMap<u64, u32>,
-    /// Instances by the name of their state.
-    pub(super) states: BTreeMap<&'static str, u32>,
+    /// Instances by their state, as [`STATES`] has them.
+    pub(super) states: [u32; STATES.len()],
+}
+
+/// The names of an instance's states ([`State::as_str`]).
+pub(super) const STATES: [&str; 9] = [
+    "pending", "building", "starting", "running", "draining", "stopping", "stopped", "failed",
+    "lost",
+];
+
+/// One of the counts by state.
+fn of_state<'a>(
+    states: &'a mut [u32; STATES.len()],
+    state: &State,
+) -> impl Iterator<Item = &'a mut u32> {
+    let own = state.as_str();
+    states.iter_mut().zip(STATES).filter(move |(_, name)| *name == own).map(|(count, _)| count)
 }
 
 /// What a service has.
@@ -34,8 +49,8 @@ pub(super) struct OfService {
 /// What stands on a worker.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct OnWorker {
-    /// Each with its assignment's generation.
-    pub(super) instances: BTreeMap<InstanceId, u64>,
+    /// By their ids, each with its assignment's generation.
+    pub(super) instances: Vec<(InstanceId, u64)>,
     pub(super) reserved: Reserved,
 }
 
@@ -57,22 +72,19 @@ impl Indices {
             of_service.healthy -= usize::from(old.healthy());
             of_service.healthy += usize::from(new.healthy());
         }
-        let (was, is) = (old.state.as_str(), new.state.as_str());
-        if was != is {
-            uncount(&mut self.states, &was);
-            count(&mut self.states, is);
-        }
+        of_state(&mut self.states, &old.state).for_each(|count| *count -= 1);
+        of_state(&mut self.states, &new.state).for_each(|count| *count += 1);
         let [was, is] = [old, new].map(|each| each.survey().map(|survey| survey.id));
         if was != is {
-            was.iter().for_each(|id| uncount(&mut self.surveys, id));
-            is.into_iter().for_each(|id| count(&mut self.surveys, id));
+            was.into_iter().for_each(|id| self.forget_survey(id));
+            is.into_iter().for_each(|id| *self.surveys.entry(id).or_default() += 1);
         }
         match (old.state.place(), new.state.place()) {
             (Some(was), Some(is)) if was.worker == is.worker => {
                 if let Some(on_worker) = self.workers.get_mut(&is.worker)
                     && (was.generation, took) != (is.generation, takes)
                 {
-                    on_worker.instances.insert(new.id, is.generation);
+                    on_worker.set(new.id, is.generation);
                     on_worker.reserved.give_back(took);
                     on_worker.reserved.give_away(takes);
                 }
@@ -88,9 +100,9 @@ impl Indices {
         let of_service = self.services.entry(instance.service.clone()).or_default();
         of_service.ids(instance).insert(instance.id);
         of_service.healthy += usize::from(instance.healthy());
-        count(&mut self.states, instance.state.as_str());
+        of_state(&mut self.states, &instance.state).for_each(|count| *count += 1);
         if let Some(survey) = instance.survey() {
-            count(&mut self.surveys, survey.id);
+            *self.surveys.entry(survey.id).or_default() += 1;
         }
         self.put_on(instance, takes);
     }
@@ -100,9 +112,9 @@ impl Indices {
             of_service.ids(instance).remove(&instance.id);
             of_service.healthy -= usize::from(instance.healthy());
         });
-        uncount(&mut self.states, &instance.state.as_str());
+        of_state(&mut self.states, &instance.state).for_each(|count| *count -= 1);
         if let Some(survey) = instance.survey() {
-            uncount(&mut self.surveys, &survey.id);
+            self.forget_survey(survey.id);
         }
         self.take_off(instance, took);
     }
@@ -118,6 +130,15 @@ impl Indices {
         });
     }
 
+    fn forget_survey(&mut self, id: u64) {
+        if let Some(uses) = self.surveys.get_mut(&id) {
+            *uses -= 1;
+            if *uses == 0 {
+                self.surveys.remove(&id);
+            }
+        }
+    }
+
     fn change_service(&mut self, name: &ServiceName, change: impl FnOnce(&mut OfService)) {
         if let Some(of_service) = self.services.get_mut(name) {
             change(of_service);
@@ -130,17 +151,33 @@ impl Indices {
     fn put_on(&mut self, instance: &Instance, takes: Reserved) {
         let Some(place) = instance.state.place() else { return };
         let on_worker = self.workers.entry(place.worker.clone()).or_default();
-        on_worker.instances.insert(instance.id, place.generation);
+        on_worker.set(instance.id, place.generation);
         on_worker.reserved.give_away(takes);
     }
 
     fn take_off(&mut self, instance: &Instance, took: Reserved) {
         let Some(place) = instance.state.place() else { return };
         let Some(on_worker) = self.workers.get_mut(&place.worker) else { return };
-        on_worker.instances.remove(&instance.id);
+        if let Ok(at) = on_worker.find(instance.id) {
+            on_worker.instances.remove(at);
+        }
         on_worker.reserved.give_back(took);
         if on_worker.instances.is_empty() {
             self.workers.remove(&place.worker);
+        }
+    }
+}
+
+impl OnWorker {
+    /// Where an instance is, or would be.
+    fn find(&self, id: InstanceId) -> Result<usize, usize> {
+        self.instances.binary_search_by_key(&id, |(id, _)| *id)
+    }
+
+    fn set(&mut self, id: InstanceId, generation: u64) {
+        match self.find(id) {
+            Ok(at) => self.instances[at].1 = generation,
+            Err(at) => self.instances.insert(at, (id, generation)),
         }
     }
 }
@@ -168,15 +205,17 @@ impl Reserved {
     }
 }
 
-fn count<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
-    *counts.entry(key).or_default() += 1;
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn uncount<K: Ord>(counts: &mut BTreeMap<K, u32>, key: &K) {
-    if let Some(number) = counts.get_mut(key) {
-        *number -= 1;
-        if *number == 0 {
-            counts.remove(key);
+    #[test]
+    fn each_state_is_counted() {
+        let mut counts = [0; STATES.len()];
+        let failed = State::Failed { worker: WorkerName::new("w1").unwrap() };
+        for state in [failed, State::Stopped { worker: None, why: None }] {
+            of_state(&mut counts, &state).for_each(|count| *count += 1);
         }
+        assert_eq!(counts, [0, 0, 0, 0, 0, 0, 1, 1, 0]);
     }
 }

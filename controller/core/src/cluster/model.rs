@@ -11,7 +11,7 @@ use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::spec::Spec;
 
-use super::indices::{Indices, OnWorker};
+use super::indices::{Indices, STATES};
 use super::joined::Joined;
 use super::{Deployment, Instance, Live, Load, Reserved, Revision, Service, Worker};
 use crate::deployer::Rows;
@@ -34,7 +34,7 @@ pub struct Cluster {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) workers: BTreeSet<WorkerName>,
-    /// Workers of which only the generation changed, if they are not among those too.
+    /// Workers of which only the generation is to be stored, if they are not among those too.
     pub(crate) generations: BTreeSet<WorkerName>,
     pub(crate) services: BTreeSet<ServiceName>,
     pub(crate) revisions: BTreeSet<(ServiceName, u64)>,
@@ -45,7 +45,8 @@ pub(crate) struct Touched {
 
 impl Cluster {
     /// The cluster of these rows; whether they agree with each other is `check_invariants`' to say.
-    pub(crate) fn from_rows(rows: Rows) -> Cluster {
+    pub(crate) fn from_rows(mut rows: Rows) -> Cluster {
+        rows.settle_generations();
         let mut cluster = Cluster::default();
         rows.workers.into_iter().for_each(|worker| cluster.put_worker(worker));
         rows.services.into_iter().for_each(|service| cluster.put_service(service));
@@ -177,9 +178,10 @@ impl Cluster {
         self.indices.services.get(service).map_or(0, |of_service| of_service.healthy)
     }
 
-    /// How many instances are kept, by the name of their state.
-    pub fn instance_counts(&self) -> &BTreeMap<&'static str, u32> {
-        &self.indices.states
+    /// How many instances are kept in each state that any is in, by its name.
+    pub fn instance_counts(&self) -> impl Iterator<Item = (&'static str, u32)> {
+        let all = STATES.into_iter().zip(self.indices.states);
+        all.filter(|(_, count)| *count > 0)
     }
 
     /// A deployment's instances, ended ones too, oldest first: those that it made, and while it is
@@ -206,9 +208,8 @@ impl Cluster {
         &self,
         worker: &WorkerName,
     ) -> impl Iterator<Item = (InstanceId, u64)> {
-        let on_worker = self.indices.workers.get(worker).into_iter();
-        let all = on_worker.flat_map(|OnWorker { instances, .. }| instances);
-        all.map(|(id, generation)| (*id, *generation))
+        let on_worker = self.indices.workers.get(worker);
+        on_worker.map_or(&[][..], |on_worker| &on_worker.instances).iter().copied()
     }
 
     /// Where an instance's process listens; none before its worker said so.
@@ -227,12 +228,16 @@ impl Cluster {
         }
     }
 
-    /// Writes no more of a worker than what a change of its assignments changes.
-    pub(crate) fn put_generation(&mut self, name: &WorkerName, generation: u64) {
+    /// Sets a worker's generation, which an instance is about to have too: it is stored with that.
+    pub(crate) fn set_generation(&mut self, name: &WorkerName, generation: u64) {
         if let Some(worker) = self.workers.get_mut(name) {
             worker.generation = generation;
-            self.touched.generations.insert(name.clone());
         }
+    }
+
+    /// Has a worker's generation stored, which no instance may have.
+    pub(crate) fn store_generation(&mut self, name: &WorkerName) {
+        self.touched.generations.insert(name.clone());
     }
 
     pub(crate) fn drop_worker(&mut self, name: &WorkerName) {
@@ -346,6 +351,21 @@ impl Cluster {
             memory_bytes: resources.and_then(|each| each.memory_bytes).unwrap_or(0),
             instances: 1,
             coming: coming(instance),
+        }
+    }
+}
+
+impl Rows {
+    /// A worker's generation is the newest that its own row or an instance on it has.
+    pub fn settle_generations(&mut self) {
+        let mut newest: BTreeMap<&WorkerName, u64> = BTreeMap::new();
+        for place in self.instances.iter().filter_map(|each| each.state.place()) {
+            let newest = newest.entry(&place.worker).or_default();
+            *newest = (*newest).max(place.generation);
+        }
+        for worker in &mut self.workers {
+            let by_instances = newest.get(&worker.name).copied().unwrap_or(0);
+            worker.generation = worker.generation.max(by_instances);
         }
     }
 }

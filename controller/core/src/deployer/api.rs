@@ -319,7 +319,8 @@ impl Output {
 pub enum Change {
     /// Insert or replace.
     PutWorker(Worker),
-    /// Update no more than the generation: its assignments changed.
+    /// Update no more than the generation: an assignment is gone. One that changed has the
+    /// generation in its own row.
     PutGeneration {
         /// Whose.
         worker: WorkerName,

@@ -111,7 +111,8 @@ impl Deployer {
     }
 
     /// The worker's generation with a change of its assignments in it: one more than what was last
-    /// published, however many changes there are until then.
+    /// published, however many changes there are until then. It is for an instance's place, and
+    /// stored with it: a storm of placements would write every worker's row again and again.
     pub(super) fn replan(&mut self, name: &WorkerName) -> u64 {
         let Some(worker) = self.cluster.worker(name) else { return 0 };
         let generation = worker.generation;
@@ -120,7 +121,7 @@ impl Deployer {
             None => *self.replanned.entry(name.clone()).or_insert(generation),
         };
         if generation == published {
-            self.cluster.put_generation(name, published + 1);
+            self.cluster.set_generation(name, published + 1);
         }
         published + 1
     }
@@ -177,10 +178,12 @@ impl Deployer {
         let touched = self.cluster.take_touched();
         let cluster = &self.cluster;
         let (mut puts, mut drops) = (Vec::new(), Vec::new());
-        for name in touched.generations.difference(&touched.workers) {
-            let generation = cluster.worker(name).map(|worker| worker.generation);
-            let worker = name.clone();
-            puts.extend(generation.map(|generation| Change::PutGeneration { worker, generation }));
+        for name in touched.generations {
+            if let Some(worker) = cluster.worker(&name).filter(|_| !touched.workers.contains(&name))
+            {
+                let generation = worker.generation;
+                puts.push(Change::PutGeneration { worker: name, generation });
+            }
         }
         for name in touched.workers {
             match cluster.worker(&name) {

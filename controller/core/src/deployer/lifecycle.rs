@@ -101,6 +101,7 @@ impl Deployer {
         if let Some((service, worker)) = left {
             if let Some(worker) = worker {
                 self.replan(&worker);
+                self.cluster.store_generation(&worker);
                 self.mark_waiting();
             }
             self.bound_history(&service);

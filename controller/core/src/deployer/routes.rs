@@ -151,9 +151,10 @@ impl Routes {
     }
 
     fn endpoint(&mut self, cluster: &Cluster, instance: &Instance) -> Option<Endpoint> {
+        let port = instance.observed.port?;
         let worker = cluster.worker(instance.state.worker()?)?;
         let duty = duty(instance, worker.lease)?;
-        let address = cluster.address_of(instance)?;
+        let address = SocketAddr::new(worker.address, port);
         let ready_at = instance.state.healthy_since().or(instance.observed.ready_at);
         Some(Endpoint {
             instance: instance.id,

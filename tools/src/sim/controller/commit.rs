@@ -102,13 +102,15 @@ impl Controller {
             bus.fault(|| format!("drive goes on by itself: {:?} {:?}", more.events, more.changes));
         }
         let (cluster, store) = (running.core.cluster(), &self.store);
+        let mut rows = store.rows();
+        rows.settle_generations();
         let same = cluster.services().eq(store.services.values())
             && cluster.instances().eq(store.instances.values())
             && cluster.deployments().eq(store.deployments.values())
             && cluster
                 .workers()
                 .map(|it| (&it.name, it.generation, it.admission))
-                .eq(store.workers.values().map(|it| (&it.name, it.generation, it.admission)));
+                .eq(rows.workers.iter().map(|it| (&it.name, it.generation, it.admission)));
         if !same {
             bus.fault(|| "what is stored is not what is in memory".to_owned());
         }

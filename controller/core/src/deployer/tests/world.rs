@@ -543,6 +543,12 @@ impl World {
         assert_eq!(self.store.services.len(), cluster.services().count());
         let stored = |each: &Deployment| self.store.deployments.get(&each.id) == Some(each);
         assert!(cluster.deployments().all(stored));
+        // A start must never give a generation a second time.
+        let mut stored = self.store.rows();
+        stored.settle_generations();
+        for (worker, stored) in cluster.workers().zip(&stored.workers) {
+            assert_eq!(worker.generation, stored.generation, "{}", worker.name);
+        }
     }
 
     /// Never more that stay than asked for and the surge, except what an earlier wish left behind:
