@@ -48,6 +48,9 @@ pub const UPSTREAM_FRESH: Duration = Duration::from_secs(1);
 /// A new client's connection is not watched for so long while its request is being answered: most
 /// answers come sooner, and one that is closed then has cost no call for it.
 pub const CLIENT_UNSEEN: Duration = Duration::from_millis(64);
+/// A connection whose client says nothing comes up to a loop after so many seconds; others with
+/// their first bytes.
+pub const ACCEPT_DEFER_S: u32 = 1;
 /// Messages that a loop of the balancer takes in one turn.
 pub const LOOP_MESSAGES_PER_TURN: usize = 64;
 /// What one poll of a loop of the balancer tells at once.

@@ -36,7 +36,7 @@ impl Lb {
                 ToLoop::Stop { deadline } => {
                     let linger = deadline.min(self.now + self.config.timeouts.linger);
                     self.stopping = Some(Stopping { linger, deadline });
-                    self.stop_accepting();
+                    self.begin_stopping();
                 }
             }
         }
@@ -135,23 +135,34 @@ impl Lb {
         self.counters(service).ejected.set(ejected);
     }
 
-    /// Takes those who wait in the listen queues already, and nobody after them. Queues that
-    /// outlive the loop are left to the next one.
-    fn stop_accepting(&mut self) {
+    /// Queues that outlive the loop are left to the next one. The loop's own stay open while who is
+    /// connected may still ask: whoever has said nothing yet is in their care, and would be refused
+    /// with them.
+    fn begin_stopping(&mut self) {
         self.listeners.leave(self.poll.registry(), Keeper::Systemd);
-        while self.listeners.has_waiting() && self.clients.len() < self.config.clients_max {
-            self.accept();
-        }
-        self.listeners.leave(self.poll.registry(), Keeper::Us);
         let idle = |client: &Client| matches!(client.phase, Phase::Head(_));
         let idle: Vec<Key<Client>> =
             self.clients.iter().filter(|(_, client)| idle(client)).map(|(key, _)| key).collect();
         idle.into_iter().for_each(|key| self.queue(key));
     }
 
+    /// Takes those who wait in the loop's own queues by the end of the linger, and nobody after
+    /// them.
+    pub(super) fn stop_accepting(&mut self) {
+        if self.listeners.is_empty() || self.stopping.is_none_or(|end| self.now < end.linger) {
+            return;
+        }
+        self.listeners.look_again();
+        while self.listeners.has_waiting() && self.clients.len() < self.config.clients_max {
+            self.accept();
+        }
+        self.listeners.leave(self.poll.registry(), Keeper::Us);
+    }
+
     /// Whether the loop has nothing more to do, or no more time.
     pub(super) fn has_stopped(&self) -> bool {
-        let is_over = |end: Stopping| self.clients.len() == 0 || self.now >= end.deadline;
+        let is_done = self.clients.len() == 0 && self.listeners.is_empty();
+        let is_over = |end: Stopping| is_done || self.now >= end.deadline;
         self.stopping.is_some_and(is_over)
     }
 

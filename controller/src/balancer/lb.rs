@@ -46,7 +46,8 @@ const KIND_UPSTREAM: u64 = 2;
 /// How a loop ends: once nobody is connected any more, or at the deadline.
 #[derive(Clone, Copy)]
 pub(super) struct Stopping {
-    /// Until then who is connected may bring one more request: it may be on its way.
+    /// Until then who is connected may bring one more request: it may be on its way. So may who
+    /// comes.
     pub(super) linger: Mono,
     /// What is not finished by then is cut.
     pub(super) deadline: Mono,
@@ -131,6 +132,7 @@ impl Lb {
             }
         }
         self.accept();
+        self.stop_accepting();
         self.act_on_notes();
         self.reports.flush();
         if let Some(log) = &mut self.access_log
@@ -145,7 +147,10 @@ impl Lb {
         if !self.ready.is_empty() || self.listeners.has_waiting() {
             return Some(Duration::ZERO);
         }
-        let ends_at = self.stopping.map(|stopping| stopping.deadline);
+        let ends_at = self.stopping.map(|end| match self.listeners.is_empty() {
+            true => end.deadline,
+            false => end.linger,
+        });
         let deadlines =
             [self.wheel.next_deadline(), self.chores_at, ends_at, self.listeners.resume_at()];
         let next = deadlines.into_iter().flatten().min().map(|at| at.since(self.now));

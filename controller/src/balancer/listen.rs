@@ -11,10 +11,20 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use nix::sys::socket::{setsockopt, sockopt};
-use tucano_common::limits::{ACCEPT_PAUSE, ACCEPTS_PER_TURN};
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
+use tucano_common::limits::{ACCEPT_DEFER_S, ACCEPT_PAUSE, ACCEPTS_PER_TURN};
 use tucano_common::time::Mono;
 
 use crate::msgs::Keeper;
+
+sockopt_impl!(
+    /// `TCP_DEFER_ACCEPT` (tcp(7)).
+    DeferAccept,
+    Both,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32
+);
 
 /// Tokens of listeners follow the waker's.
 const FIRST_TOKEN: usize = 1;
@@ -51,6 +61,11 @@ impl Listeners {
         let mut socket = TcpListener::from_std(listener);
         // What is accepted inherits it: one call here instead of one a connection.
         let _ = setsockopt(&socket.as_fd(), sockopt::TcpNoDelay, &true);
+        if keeper == Keeper::Us {
+            // A connection comes up when its request is there: one wake-up for both, and it is read
+            // at once instead of being watched first. One of systemd's is as its unit says.
+            let _ = setsockopt(&socket.as_fd(), DeferAccept, &ACCEPT_DEFER_S);
+        }
         let free = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
         registry.register(&mut socket, Token(FIRST_TOKEN + free), Interest::READABLE)?;
         if free == self.slots.len() {
@@ -92,6 +107,16 @@ impl Listeners {
     /// Whether there is somebody to accept now.
     pub(super) fn has_waiting(&self) -> bool {
         self.paused_until.is_none() && self.slots.iter().flatten().any(|each| each.has_waiting)
+    }
+
+    /// Whether there is no socket to accept on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
+    /// Somebody may wait whom the poll has not told of yet.
+    pub(super) fn look_again(&mut self) {
+        self.slots.iter_mut().flatten().for_each(|each| each.has_waiting = true);
     }
 
     /// When a pause ends.

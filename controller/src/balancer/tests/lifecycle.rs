@@ -208,17 +208,24 @@ fn stopping_finishes_what_is_in_flight() {
 #[test]
 fn who_is_connected_when_the_loop_stops_may_still_ask() {
     let web = Instance::named("web");
-    let mut lb = Harness::with(|config| config.timeouts.linger = super::harness::PATIENCE);
+    let mut lb = Harness::with(|config| config.timeouts.linger = Duration::from_secs(4));
     lb.serve("web", &[web.address]);
-    let mut kept = lb.client();
-    kept.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
-    assert_eq!(kept.answer().text(), "web");
+    let [mut kept, mut also_kept] = [lb.client(), lb.client()];
+    for client in [&mut kept, &mut also_kept] {
+        client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+        assert_eq!(client.answer().text(), "web");
+    }
     let (mut fresh, address) = (lb.client(), lb.address);
     let thread = std::thread::spawn(move || lb.stop(super::harness::PATIENCE));
-    while std::net::TcpStream::connect(address).is_ok() {
-        std::thread::yield_now();
+    // The loop has heard of it once it tells a client that its connection ends.
+    loop {
+        kept.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+        if !kept.answer().keeps_alive {
+            break;
+        }
     }
-    for client in [&mut kept, &mut fresh] {
+    let mut newcomer = super::harness::Client::new(address);
+    for client in [&mut also_kept, &mut fresh, &mut newcomer] {
         client.send("GET / HTTP/1.1\r\nHost: web\r\n\r\n");
         let answer = client.answer();
         assert_eq!((answer.text(), answer.keeps_alive), ("web", false));
