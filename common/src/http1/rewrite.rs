@@ -1,8 +1,8 @@
 //! A head that passes through, as slices: what stays of the original, and what is put in between.
 //!
-//! Nothing of the original is copied unless it falls into more pieces than one `writev` takes. It
-//! does not know which fields to drop or add; its caller says so, in order. Called by the
-//! balancer's loops.
+//! It copies nothing of the original unless that falls into more pieces than a plan has room for;
+//! whether the pieces are put together before they are written is the writer's to say. It does not
+//! know which fields to drop or add; its caller says so, in order. Called by the balancer's loops.
 //!
 //! ```
 //! use tucano_common::http1::rewrite::Rewrite;

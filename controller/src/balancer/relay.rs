@@ -2,8 +2,9 @@
 //! and how.
 //!
 //! It owns no bytes and no sockets. A body passes verbatim but for chunk extensions and forbidden
-//! trailers, so a byte is never copied on its way unless the receiver is slow in the middle of a
-//! head.
+//! trailers, so what comes after its head is copied only where chunks are made of it and the
+//! receiver is slow. A head, which is made of a few short pieces, is put together with what of its
+//! body is there, where both are short.
 
 use std::io::IoSlice;
 
