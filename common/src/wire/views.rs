@@ -3,17 +3,25 @@
 //! The controller fills them in, the `tucano` client and the tests read them. A field without a
 //! value is left out.
 
+mod cluster;
+mod placement;
+mod workers;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::worker::{Capacity, Failure, WorkerMetrics};
+use super::worker::Failure;
 use crate::id::{DeploymentId, InstanceId};
 use crate::name::{ServiceName, WorkerName};
 use crate::spec::Spec;
 use crate::time::Wall;
+
+pub use cluster::{ArtifactView, EventView, StatusView};
+pub use placement::{DecisionView, MoveView, ShortView, SimulationView, VerdictView, WhyView};
+pub use workers::{MetricsPoint, ReservedView, WorkerView};
 
 /// A service's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -244,78 +252,6 @@ pub struct ServiceRequests {
     pub ended: BTreeMap<String, u64>,
 }
 
-/// `GET /v1/services/{name}/why`: why its instances are where they are, and where one more would
-/// go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WhyView {
-    /// The service.
-    pub service: ServiceName,
-    /// Where it is.
-    pub state: ServiceState,
-    /// Why it is there, where that needs words.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The revision asked for.
-    pub revision: u64,
-    /// Instances asked for.
-    pub wanted: u32,
-    /// Instances that receive requests now.
-    pub healthy: u32,
-    /// Where one more instance of that revision would go now, with every worker's verdict and what
-    /// would change it; none for an external service.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<DecisionView>,
-    /// Its instances that have not ended, each with its own decision.
-    pub instances: Vec<InstanceView>,
-}
-
-/// `POST /v1/simulate`: what would come of the loss of workers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SimulationView {
-    /// Always true: nothing was changed.
-    pub simulated: bool,
-    /// The workers that would be lost.
-    pub lose: Vec<WorkerName>,
-    /// Whether every service would have as many instances on workers as are asked for.
-    pub fits: bool,
-    /// Instances that would be lost, each with where its successor would go.
-    pub moves: Vec<MoveView>,
-    /// Services that would have fewer instances than are asked for.
-    pub short: Vec<ShortView>,
-}
-
-/// An instance that would be lost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MoveView {
-    /// Of which service.
-    pub service: ServiceName,
-    /// Which.
-    pub instance: InstanceId,
-    /// Where it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<WorkerName>,
-    /// Where its successor would go; none where none would be made, or it would wait.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<WorkerName>,
-    /// What its successor would wait for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waits_for: Option<String>,
-    /// Every worker's verdict on its successor.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision: Option<DecisionView>,
-}
-
-/// A service that would have too few instances.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShortView {
-    /// Which.
-    pub service: ServiceName,
-    /// Instances asked for.
-    pub wanted: u32,
-    /// Instances that would be on a worker.
-    pub placed: u32,
-}
-
 /// The ledger's sums over a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
@@ -378,159 +314,4 @@ pub struct InstanceView {
     pub decision: Option<DecisionView>,
     /// When it was made.
     pub created_at: Wall,
-}
-
-/// A placement and its reasons.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DecisionView {
-    /// When.
-    pub at: Wall,
-    /// The event that asked for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<u64>,
-    /// The worker that was chosen; none where none would do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chosen: Option<WorkerName>,
-    /// Every worker's verdict.
-    pub verdicts: Vec<VerdictView>,
-}
-
-/// What one worker was found to be for an instance.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VerdictView {
-    /// Which worker.
-    pub worker: WorkerName,
-    /// `chosen`, `feasible` or `refused`.
-    pub verdict: String,
-    /// Why, and what would change it ("needs 40 MiB more free memory").
-    pub reason: String,
-}
-
-/// `GET /v1/workers/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WorkerView {
-    /// Its name.
-    pub name: WorkerName,
-    /// Where it is.
-    pub state: WorkerState,
-    /// Where its instances are reached.
-    pub address: IpAddr,
-    /// Its agent's port there.
-    pub agent_port: u16,
-    /// Its agent's version.
-    pub version: String,
-    /// What it has.
-    pub capacity: Capacity,
-    /// What placement has given away of it.
-    pub reserved: ReservedView,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
-    /// The machine now; none before the first heartbeat after the controller's start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<WorkerMetrics>,
-    /// Its instances.
-    pub instances: Vec<InstanceId>,
-    /// The generation of what it should run.
-    pub generation: u64,
-    /// Its first hello.
-    pub joined_at: Wall,
-    /// Its last heartbeat.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_seen: Option<Wall>,
-}
-
-/// What placement has given away of a worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReservedView {
-    /// Thousandths of a core.
-    pub cpu_millis: u64,
-    /// Bytes.
-    pub memory_bytes: u64,
-}
-
-/// One line of `GET /v1/workers/{name}/metrics`: a minute's averages.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MetricsPoint {
-    /// The minute's start.
-    pub at: Wall,
-    /// Busy share of all CPUs.
-    pub cpu_ratio: f32,
-    /// Used memory (total less available).
-    pub memory_used_bytes: u64,
-    /// All memory.
-    pub memory_total_bytes: u64,
-    /// Load average over a minute.
-    pub load1: f32,
-    /// Free bytes of the data folder's file system.
-    pub disk_free_bytes: u64,
-    /// Heartbeats in that minute.
-    pub samples: u32,
-}
-
-/// One line of `GET /v1/events`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EventView {
-    /// Grows by one an event, without gaps.
-    pub seq: u64,
-    /// When.
-    pub at: Wall,
-    /// What, as `instance_running`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// The service it concerns.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub service: Option<ServiceName>,
-    /// The revision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revision: Option<u64>,
-    /// The deployment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<DeploymentId>,
-    /// The instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<InstanceId>,
-    /// The worker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<WorkerName>,
-    /// The event that led to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cause: Option<u64>,
-    /// In a sentence.
-    pub message: String,
-}
-
-/// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StatusView {
-    /// The controller's version.
-    pub version: String,
-    /// The cluster's id, made with its database.
-    pub cluster: String,
-    /// When this process started.
-    pub started_at: Wall,
-    /// Since then.
-    pub uptime_s: u64,
-    /// Services by state.
-    pub services: BTreeMap<String, u32>,
-    /// Instances by state.
-    pub instances: BTreeMap<String, u32>,
-    /// Workers by state.
-    pub workers: BTreeMap<String, u32>,
-    /// The newest event.
-    pub last_event: u64,
-    /// The data folder's size.
-    pub data_bytes: u64,
-    /// Whether writes are taken; where not, why.
-    pub storage: String,
-}
-
-/// `PUT /v1/artifacts`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ArtifactView {
-    /// `sha256:…`, to be named in `source`.
-    pub artifact: String,
-    /// The same; the name users of other registries look for.
-    pub digest: String,
-    /// Its size.
-    pub bytes: u64,
 }

@@ -4,6 +4,8 @@
 //! requests out of what there is to say, reads answers, and tells the log when the controller goes
 //! and when it is back: a line each, not one a second. The agent's loop calls it.
 
+mod answers;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -13,19 +15,17 @@ use tucano_common::limits::{
 use tucano_common::prng::Prng;
 use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::units::format_duration;
-use tucano_common::wire::worker::{
-    Assignments, Heartbeat, HeartbeatAnswer, Hello, HelloAnswer, Holding, Notice, WorkerMetrics,
-};
+use tucano_common::wire::worker::{Heartbeat, Hello, Holding, Notice, WorkerMetrics};
 use tucano_net::error_chain::Chain;
 use tucano_net::text::Escaped;
 use tucano_net::url::HttpUrl;
-use tucano_net::{Answer, AnswerMode, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
+use tucano_net::{AnswerMode, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
 use tucano_worker_core::Supervisor;
 
 use super::clock_offset::ClockOffset;
 use super::introduction::Introduction;
 use super::link_state::{Ask, Change, LinkState, Outcome};
-use super::link_text::{heartbeat_json, refusal};
+use super::link_text::heartbeat_json;
 
 /// The link.
 pub(crate) struct Link {
@@ -329,86 +329,5 @@ impl Link {
                 self.addresses.clear();
             }
         }
-    }
-
-    fn read(
-        &mut self,
-        ask: Ask,
-        answer: &Answer,
-        supervisor: &mut Supervisor,
-        now: Now,
-    ) -> (Outcome, String) {
-        match answer.status {
-            200..=299 => self.read_good(ask, answer, supervisor, now).unwrap_or_else(|error| {
-                (Outcome::Failed, format!("its answer can't be read: {error}"))
-            }),
-            404 => (Outcome::Unknown, String::new()),
-            500.. => (Outcome::Failed, format!("it answers {}", answer.status)),
-            status => (Outcome::Refused, refusal(status, answer)),
-        }
-    }
-
-    fn read_good(
-        &mut self,
-        ask: Ask,
-        answer: &Answer,
-        supervisor: &mut Supervisor,
-        now: Now,
-    ) -> Result<(Outcome, String), serde_json::Error> {
-        let wanted = |cluster, generation| Outcome::Wanted(Holding { cluster, generation });
-        let outcome = match ask {
-            Ask::Hello => {
-                let hello: HelloAnswer = answer.json()?;
-                if !self.greeted {
-                    self.greeted = true;
-                    let url = &self.intro.controller;
-                    let cluster = Escaped(&hello.cluster);
-                    log::info!(
-                        "joined cluster {cluster} at {url}, generation {}",
-                        hello.generation
-                    );
-                }
-                self.clock.answered(hello.at, now.wall);
-                supervisor.set_balancer_url(hello.balancer_url);
-                wanted(hello.cluster, hello.generation)
-            }
-            Ask::Heartbeat => {
-                let answer: HeartbeatAnswer = answer.json()?;
-                self.clock.answered(answer.at, now.wall);
-                wanted(answer.cluster, answer.generation)
-            }
-            Ask::Assignments => {
-                let set: Assignments = match answer.json() {
-                    Ok(set) => set,
-                    Err(error) => return Ok(self.unreadable(&error, now)),
-                };
-                match supervisor.assign(set, now) {
-                    Ok(_) => {
-                        self.not_taken = None;
-                        Outcome::Taken
-                    }
-                    Err(refused) => self.not_taken(refused.to_string()),
-                }
-            }
-        };
-        Ok((outcome, String::new()))
-    }
-
-    /// A newer controller may know specs that this agent does not: said to both sides, and
-    /// everything goes on as it is.
-    fn unreadable(&mut self, error: &serde_json::Error, now: Now) -> (Outcome, String) {
-        let message = format!("this worker can't read its assignments ({error}); is it too old?");
-        let outcome = self.not_taken(message.clone());
-        let kind = "assignments_unreadable".to_owned();
-        self.notice(Notice { at: now.wall, kind, message, instance: None }, now.mono);
-        (outcome, String::new())
-    }
-
-    fn not_taken(&mut self, reason: String) -> Outcome {
-        if self.not_taken.as_ref() != Some(&reason) {
-            log::error!("the controller's assignments are not taken: {}", Escaped(&reason));
-            self.not_taken = Some(reason);
-        }
-        Outcome::NotTaken
     }
 }

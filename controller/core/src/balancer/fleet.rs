@@ -18,6 +18,7 @@ use super::budget::RetryBudget;
 use super::hosts::HostIndex;
 use super::member::{Member, Standing, Tier};
 use super::outlier::Sign;
+use super::pick::{better, pair};
 use super::table::{Duty, ServiceRoute, Weights};
 
 /// A service's place in a [`Fleet`]; the same as long as the service is there or has requests.
@@ -373,26 +374,6 @@ impl Fleet {
             *place = None;
         }
     }
-}
-
-type Candidate<'a> = (Tier, &'a Member, MemberIx);
-
-/// The one of the better tier; within one the cheaper; among equals the one whose turn is longer
-/// ago.
-fn better<'a>(a: Candidate<'a>, b: Candidate<'a>, now: Mono) -> Candidate<'a> {
-    let order = a.0.cmp(&b.0);
-    let order = order.then_with(|| a.1.cost(now).total_cmp(&b.1.cost(now)));
-    if order.then(a.1.last_turn.cmp(&b.1.last_turn)).is_le() { a } else { b }
-}
-
-/// Two different places below `count`; both the same where there is only one.
-fn pair(prng: &mut Prng, count: u32) -> (u32, u32) {
-    if count < 2 {
-        return (0, 0);
-    }
-    let first = prng.below(count);
-    let second = prng.below(count - 1);
-    (first, if second >= first { second + 1 } else { second })
 }
 
 /// Whether an instance with this duty receives new requests.

@@ -23,6 +23,7 @@ pub mod hold;
 pub mod hosts;
 pub mod member;
 pub mod outlier;
+mod pick;
 pub mod silence;
 pub mod table;
 

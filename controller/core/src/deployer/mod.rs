@@ -21,6 +21,7 @@ mod judge;
 mod lifecycle;
 mod members;
 mod observe;
+mod output;
 mod outside;
 mod pause;
 pub mod placement;
@@ -36,12 +37,11 @@ mod workers;
 #[cfg(test)]
 mod tests;
 
+pub use api::{Accepted, Command, Config, Fact, Introduction, LoadError, Preview, Rows};
 pub use api::{
-    Accepted, Command, Config, Fact, Introduction, LoadError, Output, Preview, Rows, WorkerPlan,
-};
-pub use api::{
-    Change, Move, OutsideAddress, OutsideHealth, PreviewInstance, ServiceCondition, ServiceHealth,
+    Move, OutsideAddress, OutsideHealth, PreviewInstance, ServiceCondition, ServiceHealth,
     Simulation,
 };
 pub use core::Deployer;
+pub use output::{Change, Output, WorkerPlan};
 pub use refusal::{Refusal, RefusalKind};

@@ -14,6 +14,7 @@ use super::super::buffers::{BufferPool, InBuf, OutBuf};
 use super::super::config::HttpConfig;
 use super::super::sock::Sock;
 use super::super::timers::Slot;
+use super::lent::Lent;
 use super::request::{Exchange, RequestIds};
 use crate::message::{Request, RequestHead, Response};
 
@@ -51,35 +52,6 @@ pub(in crate::event_loop) enum Step {
     Drained,
     /// The connection is over.
     Close,
-}
-
-/// Read bytes outside of their connection, so that the application may use the connection
-/// meanwhile.
-pub(in crate::event_loop) struct Lent {
-    input: InBuf,
-    len: usize,
-}
-
-impl Lent {
-    pub(in crate::event_loop) fn new(input: InBuf, len: usize) -> Lent {
-        Lent { input, len }
-    }
-
-    pub(in crate::event_loop) fn bytes(&self) -> &[u8] {
-        &self.input.data()[..self.len]
-    }
-
-    /// Gives the buffer back: nobody wants the rest.
-    pub(in crate::event_loop) fn discard(mut self, pool: &mut BufferPool) {
-        self.input.consume(usize::MAX);
-        self.input.release(pool);
-    }
-
-    /// The buffer without what was used.
-    pub(in crate::event_loop) fn used(mut self) -> InBuf {
-        self.input.consume(self.len);
-        self.input
-    }
 }
 
 /// How far the request in progress is read.

@@ -14,8 +14,10 @@
 
 mod answer;
 mod conn;
+mod lent;
 mod read;
 mod request;
 
-pub(super) use conn::{Conn, Context, Lent, Step};
+pub(super) use conn::{Conn, Context, Step};
+pub(super) use lent::Lent;
 pub(super) use request::RequestIds;

@@ -11,7 +11,8 @@ use tucano_common::limits;
 use super::super::app::BodyPlan;
 use super::super::buffers::InBuf;
 use super::super::sock::Fill;
-use super::conn::{Conn, Context, Lent, Reading, Step, Writing};
+use super::conn::{Conn, Context, Reading, Step, Writing};
+use super::lent::Lent;
 use super::request::{self, Exchange};
 use crate::message::{Request, RequestHead};
 

@@ -1,5 +1,8 @@
 //! The world of a test: one deployer with its leases and its store, agents, a network, a clock.
 
+mod checks;
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,73 +13,21 @@ use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::prng::Prng;
 use tucano_common::spec::Spec;
 use tucano_common::time::{Mono, Now, Wall};
-use tucano_common::wire::worker::{Desired, RunState};
+use tucano_common::wire::worker::Desired;
+
+use store::Store;
 
 use super::agent::{Agent, no_plan};
 use crate::balancer::table::{Duty, RoutingTable};
-use crate::cluster::{
-    Deployment, DeploymentStatus, Event, EventKind, Instance, LeaseState, Load, Phase, Revision,
-    Service, State, Worker,
-};
+use crate::cluster::{DeploymentStatus, Event, EventKind, Load, Phase};
 use crate::deployer::{
-    Accepted, Change, Command, Config, Deployer, Fact, Refusal, Rows, ServiceHealth, WorkerPlan,
+    Accepted, Command, Config, Deployer, Fact, Refusal, Rows, ServiceHealth, WorkerPlan,
 };
 use crate::worker_mgr::{Beat, Caller, LeaseConfig, Leases, News, smooth, usage};
 
 pub(super) const MIB: u64 = 1 << 20;
 const START: Wall = Wall(1_800_000_000_000);
 const TICK_MS: u64 = 50;
-
-/// What is stored: the changes applied, as SQLite would.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Store {
-    pub(super) workers: BTreeMap<WorkerName, Worker>,
-    pub(super) services: BTreeMap<ServiceName, Service>,
-    pub(super) revisions: BTreeMap<(ServiceName, u64), Revision>,
-    pub(super) deployments: BTreeMap<DeploymentId, Deployment>,
-    pub(super) instances: BTreeMap<InstanceId, Instance>,
-    pub(super) surveys: BTreeSet<u64>,
-    pub(super) last_event: u64,
-}
-
-impl Store {
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::PutWorker(row) => drop(self.workers.insert(row.name.clone(), row)),
-            Change::PutGeneration { worker, generation } => {
-                self.workers.get_mut(&worker).expect("a stored worker").generation = generation;
-            }
-            Change::DropWorker(name) => drop(self.workers.remove(&name)),
-            Change::PutService(row) => drop(self.services.insert(row.name.clone(), row)),
-            Change::DropService(name) => drop(self.services.remove(&name)),
-            Change::PutRevision(row) => {
-                self.revisions.insert((row.service.clone(), row.number), row);
-            }
-            Change::DropRevision { service, number } => {
-                self.revisions.remove(&(service, number));
-            }
-            Change::PutDeployment(row) => drop(self.deployments.insert(row.id, row)),
-            Change::DropDeployment(id) => drop(self.deployments.remove(&id)),
-            Change::PutSurvey(survey) => drop(self.surveys.insert(survey.id)),
-            Change::DropSurvey(id) => drop(self.surveys.remove(&id)),
-            Change::PutInstance(row) => {
-                self.instances.insert(row.id, Arc::unwrap_or_clone(row));
-            }
-            Change::DropInstance(id) => drop(self.instances.remove(&id)),
-        }
-    }
-
-    pub(super) fn rows(&self) -> Rows {
-        Rows {
-            workers: self.workers.values().cloned().collect(),
-            services: self.services.values().cloned().collect(),
-            revisions: self.revisions.values().cloned().collect(),
-            deployments: self.deployments.values().cloned().collect(),
-            instances: self.instances.values().cloned().collect(),
-            last_event: self.last_event,
-        }
-    }
-}
 
 /// How often the network does what it should not; 0.0 never, 1.0 always.
 #[derive(Clone, Copy, Debug, Default)]
@@ -523,95 +474,6 @@ impl World {
         self.drains.clear();
         self.watch_drains();
         self.commit();
-    }
-
-    // --- what must hold at every step ---------------------------------------------------------
-
-    fn check(&mut self) {
-        self.check_counts();
-        self.check_routes();
-        let cluster = self.deployer.cluster();
-        assert_eq!(cluster.check_invariants(), Vec::<String>::new());
-        for instance in cluster.instances() {
-            assert_eq!(self.store.instances.get(&instance.id), Some(instance), "stored");
-            if let Some(survey) = instance.survey() {
-                assert!(self.store.surveys.contains(&survey.id), "its survey is stored");
-            }
-        }
-        assert_eq!(self.store.instances.len(), cluster.instances().count());
-        assert!(cluster.services().all(|each| self.store.services.get(&each.name) == Some(each)));
-        assert_eq!(self.store.services.len(), cluster.services().count());
-        let stored = |each: &Deployment| self.store.deployments.get(&each.id) == Some(each);
-        assert!(cluster.deployments().all(stored));
-        // A start must never give a generation a second time.
-        let mut stored = self.store.rows();
-        stored.settle_generations();
-        for (worker, stored) in cluster.workers().zip(&stored.workers) {
-            assert_eq!(worker.generation, stored.generation, "{}", worker.name);
-        }
-    }
-
-    /// Never more that stay than asked for and the surge, except what an earlier wish left behind:
-    /// that does not grow. Not where a failed deployment froze what was there.
-    fn check_counts(&mut self) {
-        let cluster = self.deployer.cluster();
-        let mut counts = BTreeMap::new();
-        for service in cluster.services() {
-            let spec = cluster.spec_of(service).unwrap();
-            let staying = cluster.alive_of(&service.name).filter(|each| each.state.stays()).count();
-            let before = self.counts.get(&service.name).copied().unwrap_or(0);
-            let most = ((spec.concurrency + spec.update.max_surge) as usize).max(before);
-            // What came back with its worker may be one too many, until its successor has gone.
-            let recovered = self.recovered.iter().filter(|name| **name == service.name).count();
-            let most = most + recovered;
-            // Its successor waits while an instance makes room for it, also without a surge.
-            let most = most + usize::from(spec.update.max_surge == 0);
-            let frozen = service.phase == Phase::Failed;
-            assert!(frozen || staying <= most, "{service:?}\n{}", self.stands());
-            counts.insert(service.name.clone(), staying);
-        }
-        self.counts = counts;
-        self.recovered.clear();
-    }
-
-    fn check_routes(&self) {
-        let cluster = self.deployer.cluster();
-        for endpoint in self.table.services.iter().flat_map(|service| &service.endpoints) {
-            let Some(instance) = cluster.instance(endpoint.instance) else { continue };
-            let lease = instance.state.worker().and_then(|name| cluster.worker(name));
-            let lease = lease.map(|worker| worker.lease);
-            match endpoint.duty {
-                Duty::Serve => {
-                    assert!(instance.healthy() && lease == Some(LeaseState::Ready), "{instance:?}");
-                }
-                Duty::LastResort => {
-                    assert!(instance.healthy() && lease == Some(LeaseState::Suspect));
-                }
-                Duty::Drain => assert!(instance.state.place().is_some(), "{instance:?}"),
-                Duty::Abandon => assert!(matches!(instance.state, State::Lost { .. })),
-            }
-        }
-    }
-
-    /// Whether agents run what they should, nothing else, and the controller knows.
-    pub(super) fn at_rest(&self) -> bool {
-        let cluster = self.deployer.cluster();
-        let calm = |service: &Service| {
-            let mut alive = cluster.alive_of(&service.name);
-            let steady = alive.all(|each| matches!(each.state, State::Placed { .. }));
-            service.phase != Phase::Deploying && service.phase != Phase::Ending && steady
-        };
-        cluster.services().all(calm)
-            && self.agents.values().all(|agent| {
-                let wanted: BTreeSet<InstanceId> =
-                    cluster.on_worker(&agent.name).map(|each| each.id).collect();
-                let runs: BTreeSet<InstanceId> = agent.procs.keys().copied().collect();
-                let good = agent.procs.values().all(|process| {
-                    process.assignment.desired == Desired::Run
-                        && process.state != RunState::Stopping
-                });
-                !agent.up || (runs == wanted && good)
-            })
     }
 }
 

@@ -1,0 +1,30 @@
+//! Which of two instances, and which two: the power of two choices.
+//!
+//! It knows nothing of services. Called by `fleet`.
+
+use tucano_common::prng::Prng;
+use tucano_common::time::Mono;
+
+use super::fleet::MemberIx;
+use super::member::{Member, Tier};
+
+/// An instance that a request may go to.
+pub(super) type Candidate<'a> = (Tier, &'a Member, MemberIx);
+
+/// The one of the better tier; within one the cheaper; among equals the one whose turn is longer
+/// ago.
+pub(super) fn better<'a>(a: Candidate<'a>, b: Candidate<'a>, now: Mono) -> Candidate<'a> {
+    let order = a.0.cmp(&b.0);
+    let order = order.then_with(|| a.1.cost(now).total_cmp(&b.1.cost(now)));
+    if order.then(a.1.last_turn.cmp(&b.1.last_turn)).is_le() { a } else { b }
+}
+
+/// Two different places below `count`; both the same where there is only one.
+pub(super) fn pair(prng: &mut Prng, count: u32) -> (u32, u32) {
+    if count < 2 {
+        return (0, 0);
+    }
+    let first = prng.below(count);
+    let second = prng.below(count - 1);
+    (first, if second >= first { second + 1 } else { second })
+}
