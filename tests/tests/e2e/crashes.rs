@@ -223,6 +223,8 @@ fn a_delete_goes_on_where_it_was() {
         });
         lab.assert_no_process();
     }
-    assert!(deaths > 6, "it died {deaths} times only: nothing was shown");
+    // A delete surely has three commits: taken, its instances ending, gone. Where both instances
+    // are heard of in one report there is no fourth, and these were all.
+    assert!(deaths >= 6, "it died {deaths} times only: nothing was shown");
     history_is_whole(&lab);
 }
