@@ -200,7 +200,7 @@ pub(crate) fn instance(cluster: &Cluster, instance: &Instance, detail: Detail) -
         descriptors: if ended { 0 } else { usage.descriptors },
         replaces: instance.replaces,
         waits_for: instance.waits_for().filter(|_| !ended),
-        failure: observed.failure.clone(),
+        failure: instance.dossier(),
         decision: match detail {
             Detail::Full => instance.decision.as_ref().map(decision),
             Detail::Brief => None,

@@ -67,6 +67,8 @@ pub const CRASH_RETRY: Duration = Duration::from_millis(100);
 pub const DEATH_LOOK: Duration = Duration::from_millis(50);
 /// A request that was in flight at so many deaths is not sent again.
 pub const DEATHS_MAX: usize = 2;
+/// A loop tells the deployer of broken connections no more often, however many break.
+pub const CUTS_TOLD_EVERY: Duration = Duration::from_millis(100);
 
 // --- The balancer: choices and retries (contract) -----------------------------------------------
 

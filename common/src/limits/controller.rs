@@ -84,3 +84,14 @@ pub const LOG_TARGETS_ENDED_MAX: usize = 10;
 /// Questions that wait for news in the deployer; more are answered at once, as if their time was
 /// over.
 pub const WAITERS_MAX: usize = 1024;
+
+// --- Requests in flight at an instance's death ---------------------------------------------------
+
+/// Connections that broke so long before the worker's word of the death are counted to it: an agent
+/// tells it at once, and is heard at its second try.
+pub const CUT_BEFORE_WORD: Duration = Duration::from_secs(5);
+/// Those that the loops tell of so long after it are counted to it as well: more than two of their
+/// turns, and less than the first backoff of a restart.
+pub const CUT_AFTER_WORD: Duration = Duration::from_secs(1);
+/// Deaths and breaks remembered at a time; beyond it the oldest is forgotten.
+pub const CUTS_KEPT: usize = 1024;

@@ -300,6 +300,10 @@ pub struct RunSummary {
     /// the kernel counted it, whichever is more. 0 where nobody could tell.
     #[serde(default)]
     pub memory_peak_bytes: u64,
+    /// Requests of the balancer that it had not answered; known to the controller alone, and to it
+    /// only where the worker told of the end at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_in_flight: Option<u32>,
 }
 
 /// The step of an instance's life in which something failed.

@@ -120,6 +120,8 @@ pub(super) struct Flow {
     pub(super) refused_since: Option<Mono>,
     /// What is known of the instances that broke under it; none for nearly every request.
     pub(super) deaths: Option<Box<Deaths>>,
+    /// The last instance whose end broke it.
+    pub(super) cut_by: Option<InstanceId>,
     /// What the access log will say of it; none without one.
     pub(super) noted: Option<Box<Noted>>,
     /// Bytes of its answer that were written to the client.
@@ -249,6 +251,7 @@ impl Flow {
             total_tries: 0,
             refused_since: None,
             deaths: None,
+            cut_by: None,
             noted: None,
             sent_bytes: 0,
             cause: None,

@@ -4,7 +4,7 @@
 //! The one place that leads from a client's phase to what is done in it. Called by the turn for
 //! everyone who has something to do, and by accept for everyone who is new.
 
-use tucano_common::http1::exchange::Verdict;
+use tucano_common::http1::exchange::{Failure, Verdict};
 use tucano_common::limits::{LINGER_TIMEOUT, TURN_BYTES_MAX};
 use tucano_common::time::Mono;
 
@@ -92,12 +92,22 @@ impl Lb {
             | Verdict::Swallow
             | Verdict::Tunnel
             | Verdict::Ignore => return Turn::Again,
-            Verdict::Fail(failure) => return self.try_failed(key, flow_key, failure),
+            Verdict::Fail(failure) => {
+                if failure == Failure::Closed {
+                    self.note_cut(flow_key);
+                }
+                return self.try_failed(key, flow_key, failure);
+            }
             Verdict::Refuse => {
                 let malformed = self.flows.get(flow_key).and_then(|flow| flow.malformed);
                 return self.refuse(key, flow_key, Refusal::Body(malformed_reason(malformed)));
             }
-            Verdict::Cut => Cause::UpstreamFailed,
+            Verdict::Cut => {
+                if self.is_cut_off(flow_key) {
+                    self.note_cut(flow_key);
+                }
+                Cause::UpstreamFailed
+            }
             Verdict::Drop => Cause::ClientGone,
         };
         if let Some(flow) = self.flows.get_mut(flow_key) {

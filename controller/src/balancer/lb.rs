@@ -28,6 +28,7 @@ use tucano_net::clock::Clock;
 use super::access::Tap;
 use super::buffers::Buffers;
 use super::connections::{Client, Engagement, Flow, Phase, Upstream};
+use super::cuts::Cuts;
 use super::listen::{Accepted, Listeners};
 use super::pools::Pools;
 use super::report::Reports;
@@ -60,6 +61,8 @@ pub(super) struct Lb {
     pub(super) inbox: Receiver<ToLoop>,
     pub(super) reports: Reports,
     pub(super) ask_agent: AskAgent,
+    /// Requests whose connection broke.
+    pub(super) cuts: Cuts,
     /// Hosts that were not heard, and what their agents said.
     pub(super) doubts: Doubts,
     pub(super) listeners: Listeners,
@@ -134,6 +137,7 @@ impl Lb {
         self.accept();
         self.stop_accepting();
         self.act_on_notes();
+        self.tell_cuts();
         self.reports.flush();
         if let Some(log) = &mut self.access_log
             && !log.hand_over()

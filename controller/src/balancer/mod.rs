@@ -17,6 +17,7 @@
 //! | `fail` | another try, an answer of our own, a cut; deadlines |
 //! | `silence` | hosts that answer nothing: their requests go elsewhere |
 //! | `poison` | requests that instances die of |
+//! | `cuts` | how many requests an instance's end took along |
 //! | `finish` | the end of an exchange |
 //! | `refusal` | our own answers |
 //! | `inbox`, `report` | what a loop is told, and tells |
@@ -32,6 +33,7 @@ mod access;
 mod answer;
 mod buffers;
 mod connections;
+mod cuts;
 mod drive;
 mod fail;
 mod finish;
@@ -241,6 +243,7 @@ fn new_loop(
         inbox,
         reports: Reports::new(report),
         ask_agent,
+        cuts: Default::default(),
         doubts: Doubts::default(),
         listeners: Default::default(),
         early_listeners: Vec::new(),

@@ -230,6 +230,7 @@ impl Shell {
                 );
                 self.note("request_poison", message, now);
             }
+            FromLoop::Cut { lb: _, requests } => self.observe(Fact::Cut { requests }, now),
             FromLoop::Stopped { lb, cut: 0 } => log::debug!("loop {lb} of the balancer has ended"),
             FromLoop::Stopped { lb, cut } => {
                 log::warn!("loop {lb} of the balancer has ended, {cut} requests were cut");

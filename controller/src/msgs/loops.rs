@@ -94,6 +94,13 @@ pub(crate) enum FromLoop {
         /// The request, in words, without its query.
         request: String,
     },
+    /// Connections broke that requests were on: so many of each endpoint since it was told last.
+    Cut {
+        /// Which loop.
+        lb: u16,
+        /// Of which endpoint, how many.
+        requests: Vec<(InstanceId, u32)>,
+    },
     /// The loop has ended after [`ToLoop::Stop`].
     Stopped {
         /// Which loop.

@@ -280,6 +280,7 @@ fn the_deployer_hears_of_reports_only_where_they_changed() {
             }
             Fact::Notice { .. } => "notice",
             Fact::Drained { .. } => "drained",
+            Fact::Cut { .. } => "cut",
             Fact::Outside(_) => "outside",
         };
         facts.iter().map(kind).collect()

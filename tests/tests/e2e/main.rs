@@ -14,6 +14,7 @@ mod counted;
 mod crashes;
 mod delete;
 mod deploy;
+mod dossier;
 mod failures;
 mod faults;
 mod flags;

@@ -154,7 +154,11 @@ fn failure_text(failure: &Failure) -> String {
     if let Some(run) = &failure.run {
         let uptime = text::span(Duration::from_millis(run.uptime_ms));
         let peak = text::bytes(run.memory_peak_bytes);
-        text.push_str(&format!("it ran for {uptime}, with {peak} of memory at most\n"));
+        text.push_str(&format!("it ran for {uptime}, with {peak} of memory at most"));
+        match run.requests_in_flight {
+            Some(requests) => text.push_str(&format!(", and took {requests} requests along\n")),
+            None => text.push('\n'),
+        }
     }
     for line in failure.output_tail.lines() {
         text.push_str(&format!("  | {}\n", text::escape(line)));

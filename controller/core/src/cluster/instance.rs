@@ -79,6 +79,10 @@ pub struct Observed {
     /// Why it failed, last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Requests that were in flight when the run ended that it tells of; none where that is not
+    /// known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_cut: Option<u32>,
     /// What it waits for on its worker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
@@ -355,6 +359,15 @@ impl Instance {
             | State::Failed { .. }
             | State::Lost { .. } => self.observed.waits_for.clone(),
         }
+    }
+
+    /// Its last failure, with what this side knows of it.
+    pub fn dossier(&self) -> Option<Failure> {
+        let mut failure = self.observed.failure.clone()?;
+        if let Some(run) = &mut failure.run {
+            run.requests_in_flight = self.observed.requests_cut;
+        }
+        Some(failure)
     }
 
     /// Its decision's survey, where it has one.

@@ -234,6 +234,11 @@ pub enum Fact {
         /// Which.
         instance: InstanceId,
     },
+    /// Connections broke that requests were on: so many of each endpoint.
+    Cut {
+        /// Of which endpoint, how many.
+        requests: Vec<(InstanceId, u32)>,
+    },
     /// An address outside the cluster was found well or not. Not stored.
     Outside(OutsideHealth),
 }

@@ -10,6 +10,7 @@ use tucano_common::time::{Mono, Now, Wall};
 use tucano_common::timers::Deadlines;
 
 use super::balance::Balance;
+use super::cuts::Cuts;
 use super::placement::{Ask, plan};
 use super::routes::Routes;
 use super::{Accepted, Command, Config, Fact, LoadError, Output, Preview, Refusal, Rows};
@@ -46,6 +47,8 @@ pub struct Deployer {
     pub(super) routes: Routes,
     /// What is done about an imbalance.
     pub(super) balance: Balance,
+    /// Requests that broke, and deaths, of the last seconds.
+    pub(super) cuts: Cuts,
 }
 
 /// What a deadline is about.
@@ -101,6 +104,7 @@ impl Deployer {
             plans: BTreeMap::new(),
             deadlines: Deadlines::default(),
             balance: Balance::default(),
+            cuts: Cuts::default(),
         };
         deployer.take_up();
         Ok(deployer)

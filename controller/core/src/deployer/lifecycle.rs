@@ -263,6 +263,8 @@ impl Deployer {
         let Some(Step { mut next, told }) = observe(instance, report, &spec.restart, at) else {
             return;
         };
+        let instance = instance.clone();
+        self.join_cuts(&instance, &mut next, at);
         let stopping_now = matches!(next.state, State::Stopping { .. })
             && matches!(instance.state, State::Placed { .. });
         if stopping_now && let State::Stopping { place, .. } = &mut next.state {

@@ -13,6 +13,7 @@ mod api;
 mod balance;
 mod commands;
 mod core;
+mod cuts;
 mod deployments;
 mod future;
 mod health;

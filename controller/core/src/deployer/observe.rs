@@ -92,6 +92,7 @@ fn observed(instance: &Instance, report: &InstanceReport, now: Wall) -> Observed
         restart_nonce: report.restart_nonce,
         failures_in_row: report.failures_in_row,
         failure: report.failure.clone().or_else(|| before.failure.clone()),
+        requests_cut: before.requests_cut,
         waits_for: report.waits_for.clone(),
         start_seen_at: before.start_seen_at.or(started.then_some(now)),
         ready_at: before.ready_at.or(ready.then_some(now)),

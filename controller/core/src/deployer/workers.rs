@@ -38,6 +38,7 @@ impl Deployer {
             }
             Fact::Notice { worker, notice } => self.take_notice(&worker, notice, at),
             Fact::Drained { instance } => self.drained(instance, at),
+            Fact::Cut { requests } => self.take_cuts(&requests, at),
             Fact::Outside(found) => self.take_outside(found, at),
         }
     }

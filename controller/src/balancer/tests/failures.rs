@@ -57,6 +57,10 @@ fn a_broken_answer_never_looks_complete() {
         assert_eq!((got.status, got.is_whole), (200, false), "{answer}");
         assert!(client.is_closed());
         lb.counts("web", Cause::UpstreamFailed, 1);
+        // What is malformed breaks off here, not there.
+        if !answer.contains("ZZ") {
+            lb.cut(1);
+        }
     }
 }
 

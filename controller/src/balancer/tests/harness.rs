@@ -30,6 +30,7 @@ pub(super) struct Harness {
     sender: LoopSender,
     thread: Option<JoinHandle<()>>,
     reports: Receiver<FromLoop>,
+    cuts: Receiver<Vec<(InstanceId, u32)>>,
     doubts: Receiver<IpAddr>,
     pub(super) stats: Stats,
     pub(super) address: SocketAddr,
@@ -49,9 +50,14 @@ impl Harness {
         config.timeouts.linger = Duration::ZERO;
         change(&mut config);
         let (tell, reports) = channel();
-        let tell = Mutex::new(tell);
+        let (tell_cut, cuts) = channel();
+        let tell = Mutex::new((tell, tell_cut));
         let report: crate::balancer::Report = Arc::new(move |report| {
-            let _ = tell.lock().unwrap().send(report);
+            let tell = tell.lock().unwrap();
+            let _ = match report {
+                FromLoop::Cut { requests, .. } => tell.1.send(requests).is_ok(),
+                other => tell.0.send(other).is_ok(),
+            };
             Ok(())
         });
         let (doubt, doubts) = channel();
@@ -71,6 +77,7 @@ impl Harness {
             sender,
             thread,
             reports,
+            cuts,
             doubts,
             stats: made.stats,
             address,
@@ -137,9 +144,20 @@ impl Harness {
         self.sender.try_send(message).unwrap();
     }
 
-    /// The next report, or panic.
+    /// The next report but for cuts, which are no judgement, or panic.
     pub(super) fn report(&self) -> FromLoop {
         self.reports.recv_timeout(PATIENCE).expect("a report")
+    }
+
+    /// Waits until so many requests were told to be cut off by the first instance, and no more.
+    pub(super) fn cut(&self, count: u32) {
+        let mut told = 0;
+        while told < count {
+            let requests = self.cuts.recv_timeout(PATIENCE).expect("word of a cut");
+            assert!(requests.iter().all(|(instance, _)| instance.0 == 1), "{requests:?}");
+            told += requests.iter().map(|(_, requests)| requests).sum::<u32>();
+        }
+        assert_eq!(told, count);
     }
 
     /// The next host whose agent is to be asked.

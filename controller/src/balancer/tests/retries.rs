@@ -150,6 +150,7 @@ fn an_instance_that_fails_is_left_out_for_a_while() {
     let report = lb.report();
     let FromLoop::Ejected { instance, out_for, .. } = report else { panic!("{report:?}") };
     assert_eq!((instance.0, out_for), (1, Some(Duration::from_secs(5))));
+    lb.cut(4);
     drop(good.1);
     assert!(clients.iter_mut().all(|client| client.answer().status == 200));
     lb.counts("web", Cause::AnsweredAfterRetry, 4);

@@ -77,7 +77,8 @@ impl Instance {
     fn sum_up(&mut self, up: Duration, memory_peak_bytes: u64) {
         if let Some(failure) = &mut self.failure {
             let uptime_ms = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
-            failure.run = Some(RunSummary { uptime_ms, memory_peak_bytes });
+            failure.run =
+                Some(RunSummary { uptime_ms, memory_peak_bytes, requests_in_flight: None });
         }
     }
 
