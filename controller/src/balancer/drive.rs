@@ -205,6 +205,10 @@ impl Lb {
     /// Has the poll tell of a client's connection from here on.
     pub(super) fn register_client(&mut self, key: Key<Client>) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        if client.peer.is_loopback() && !client.socket.is_registered() {
+            // It is here to stay, or takes long: by now the call pays.
+            client.socket.peer_is_here();
+        }
         if let Err(error) = client.socket.register(self.poll.registry(), client_token(key)) {
             // Out of memory in the kernel: a connection that can't be watched can't be served.
             log::warn!("a connection cannot be watched: {error}");

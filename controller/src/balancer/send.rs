@@ -6,7 +6,6 @@
 
 use std::io;
 
-use mio::net::TcpStream;
 use tucano_common::http1::exchange::Failure;
 use tucano_common::http1::{Body, HeadScan, RequestHead};
 use tucano_common::limits::{
@@ -122,9 +121,7 @@ impl Lb {
             log::warn!("the balancer does not connect to {address}: it is not a service's");
             return None;
         }
-        let stream = TcpStream::connect(address).ok()?;
-        let socket = Socket::new(stream);
-        socket.set_nodelay();
+        let socket = Socket::connect(address).ok()?;
         let upstream = Upstream {
             socket,
             member,

@@ -5,15 +5,19 @@
 //! missed. Registered with the poll once, at the first time there is something to wait for, and
 //! never again.
 
+use std::ffi::OsString;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
+};
 use nix::{getsockopt_impl, libc, sockopt_impl};
 use tucano_common::limits::{SILENCE_ASK_S, SILENCE_GIVE_UP_S};
 use tucano_controller_core::balancer::silence::Evidence;
@@ -26,6 +30,12 @@ sockopt_impl!(
     libc::TCP_INFO,
     libc::tcp_info
 );
+
+/// Congestion control for connections that cross one switch or none: by loss, without a model of
+/// the path. Every kernel has it and lets everybody choose it (tcp(7), `TCP_CONGESTION`). Where the
+/// machine's own choice is BBR, made for the internet, each packet pays for its model and its
+/// pacing, a tenth of what a small request costs.
+const NEARBY_CONGESTION: &str = "reno";
 
 /// What a read or a write came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +73,27 @@ impl Socket {
             is_broken: false,
             is_registered: false,
         }
+    }
+
+    /// Begins a connection to an instance; its handshake may still be under way.
+    pub(super) fn connect(address: SocketAddr) -> io::Result<Socket> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let fd = socket(family, SockType::Stream, flags, None)?;
+        // Before it is connected: what a model once set up for pacing stays.
+        choose_nearby_congestion(&fd);
+        match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+            Ok(()) | Err(Errno::EINPROGRESS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let socket = Socket::new(TcpStream::from_std(fd.into()));
+        // Each write at once: there is one for each head and each piece of a body. Slower without,
+        // not wrong.
+        let _ = socket.stream.set_nodelay(true);
+        Ok(socket)
     }
 
     /// Notes what the poll told.
@@ -199,9 +230,13 @@ impl Socket {
         let _ = setsockopt(&self.stream.as_fd(), sockopt::TcpUserTimeout, &patience_ms);
     }
 
-    /// Sends each write at once: there is one for each head and each piece of a body.
-    pub(super) fn set_nodelay(&self) {
-        // Slower without, not wrong.
-        let _ = self.stream.set_nodelay(true);
+    /// The peer is on this machine: there is no path to find out about.
+    pub(super) fn peer_is_here(&self) {
+        choose_nearby_congestion(&self.stream);
     }
+}
+
+/// What a path between neighbours needs; slower without, not wrong.
+fn choose_nearby_congestion(fd: &impl AsFd) {
+    let _ = setsockopt(fd, sockopt::TcpCongestion, &OsString::from(NEARBY_CONGESTION));
 }
