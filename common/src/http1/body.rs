@@ -47,6 +47,21 @@ impl BodyDecoder {
         Ok((len > 0).then_some(Piece { part: Part::Data, len }))
     }
 
+    /// How much is to come, where its length was declared.
+    pub fn length_left(&self) -> Option<u64> {
+        match self {
+            BodyDecoder::Length { left } => Some(*left),
+            BodyDecoder::Chunked(_) | BodyDecoder::UntilClose => None,
+        }
+    }
+
+    /// So many bytes of a body with a declared length were taken without being shown to this.
+    pub fn skip(&mut self, count: u64) {
+        if let BodyDecoder::Length { left } = self {
+            *left = left.saturating_sub(count);
+        }
+    }
+
     /// Whether the body has ended.
     pub fn is_done(&self) -> bool {
         match self {
@@ -87,6 +102,11 @@ mod tests {
         let (data, used, decoder) = read(Body::Length(9), b"abc");
         assert_eq!((data.as_slice(), used, decoder.is_done()), (b"abc".as_slice(), 3, false));
         assert!(!decoder.may_end_at_close());
+        let mut skipped = decoder;
+        skipped.skip(5);
+        assert_eq!((skipped.length_left(), skipped.is_done()), (Some(1), false));
+        skipped.skip(1);
+        assert!(skipped.is_done());
         let (data, used, decoder) = read(Body::Chunked, b"3\r\nabc\r\n0\r\n\r\nnext");
         assert_eq!((data.as_slice(), used, decoder.is_done()), (b"abc".as_slice(), 13, true));
         let (data, used, decoder) = read(Body::UntilClose, b"abc");

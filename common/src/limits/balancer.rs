@@ -31,6 +31,15 @@ pub const GATHERED_BYTES_MAX: usize = 4 * 1024;
 pub const KEPT_BUFFER_BYTES: usize = 2 * 1024;
 /// Large buffers that a loop keeps for the next bodies; more go back to the allocator.
 pub const LARGE_BUFFERS_KEPT: usize = 16;
+/// A body of which so much is still to come goes through a pipe instead of a buffer: for less, its
+/// few reads and writes are as cheap.
+pub const SPLICED_BYTES_MIN: u64 = 256 * 1024;
+/// What is asked to fit a pipe: one turn's share. The kernel keeps pages for no more than is in it.
+pub const PIPE_BYTES: usize = 256 * 1024;
+/// Pipes that a loop lends at once, two descriptors each; further long bodies are copied.
+pub const PIPES_MAX: usize = 256;
+/// Pipes that a loop keeps for the next long bodies.
+pub const PIPES_KEPT: usize = 8;
 /// Clients of one loop; more wait in the listen queue. Each idle one costs half a KiB.
 pub const LOOP_CLIENTS_MAX: usize = 16 * 1024;
 /// Idle connections that a loop keeps to one instance.

@@ -4,6 +4,7 @@
 //! through), a small one for what usually has to be kept of a request. The pool hands out the large
 //! one used last, so a loop with little to do touches the same memory again and again.
 
+use super::splice::Pipes;
 use tucano_common::limits::{BODY_BUFFER_BYTES, KEPT_BUFFER_BYTES, LARGE_BUFFERS_KEPT};
 
 /// Some bytes, and room behind them.
@@ -66,11 +67,13 @@ pub(super) struct Buffers {
     small: Vec<Buf>,
     /// The pieces of one write, put together.
     gathered: Vec<u8>,
+    /// What long bodies go through instead.
+    pub(super) pipes: Pipes,
 }
 
 impl Buffers {
     pub(super) const fn new() -> Buffers {
-        Buffers { large: Vec::new(), small: Vec::new(), gathered: Vec::new() }
+        Buffers { large: Vec::new(), small: Vec::new(), gathered: Vec::new(), pipes: Pipes::new() }
     }
 
     /// The pieces, one behind the other. It stands until the next call.

@@ -201,10 +201,11 @@ impl Lb {
             self.hold_is_over(key, flow_key);
             return;
         }
-        let client_takes_nothing = flow.answer.has_ready()
+        let client_takes_nothing = flow.answer.waits_for_receiver()
             || self.clients.get(key).is_some_and(|client| client.output.is_some());
-        let client_sends_nothing =
-            flow.seen.is_sent && !flow.exchange.request_is_whole() && !flow.request.has_ready();
+        let client_sends_nothing = flow.seen.is_sent
+            && !flow.exchange.request_is_whole()
+            && !flow.request.waits_for_receiver();
         if flow.exchange.awaits_answer() && client_sends_nothing {
             self.refuse(key, flow_key, Refusal::RequestLate);
             return;

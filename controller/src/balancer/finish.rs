@@ -17,7 +17,9 @@ use super::stats::Cause;
 impl Lb {
     /// Ends an exchange.
     pub(super) fn finish(&mut self, key: Key<Client>, flow_key: Key<Flow>, end: End) {
-        let Some(flow) = self.flows.remove(flow_key) else { return };
+        let Some(mut flow) = self.flows.remove(flow_key) else { return };
+        flow.request.leave_pipe(&mut self.buffers.pipes);
+        flow.answer.leave_pipe(&mut self.buffers.pipes);
         self.count(&flow);
         if let Some(noted) = &flow.noted {
             self.log_end(key, &flow, noted);

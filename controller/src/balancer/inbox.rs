@@ -170,6 +170,7 @@ impl Lb {
     /// taken.
     pub(super) fn end(mut self) {
         let cut = self.flows.len() as u64;
+        debug_assert!(cut > 0 || self.buffers.pipes.are_all_here(), "a pipe was not given back");
         self.reports.tell(FromLoop::Stopped { lb: self.config.lb, cut });
         self.reports.flush();
         if let Some(log) = &mut self.access_log {

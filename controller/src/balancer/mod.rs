@@ -52,6 +52,7 @@ mod send;
 mod silence;
 mod slab;
 mod socket;
+mod splice;
 mod stats;
 mod wheel;
 

@@ -13,6 +13,7 @@ use super::buffers::{Buf, Buffers};
 use super::connections::{Client, Flow, Upstream};
 use super::relay;
 use super::socket::{Moved, Socket};
+use super::splice::Passed;
 use super::stats::LoopStats;
 
 /// What a step came to.
@@ -86,7 +87,29 @@ impl Sides<'_> {
         if self.flow.request.is_over() {
             return self.request_is_over();
         }
+        // A request that may be sent again is kept in its buffer.
+        if !self.flow.is_kept && self.flow.request.is_piped(&mut self.buffers.pipes) {
+            return self.pipe_request();
+        }
         self.read_request()
+    }
+
+    fn pipe_request(&mut self) -> Step {
+        self.buffers.settle(&mut self.client.input);
+        let (from, to) = (&mut self.client.socket, &mut self.upstream.socket);
+        match self.flow.request.pass(from, to, &mut self.buffers.pipes, *self.budget) {
+            Passed::Some { taken, given } => {
+                self.stats.received.add(taken as u64);
+                self.moved(taken);
+                self.moved(given);
+                Step::Moved
+            }
+            Passed::Blocked => Step::Blocked,
+            Passed::Yield => Step::Yield,
+            Passed::Sender(Moved::Closed) => self.client_closed(),
+            Passed::Sender(_) => self.tell(Fact::ClientGone),
+            Passed::Receiver => self.upstream_is_deaf(),
+        }
     }
 
     pub(super) fn request_is_over(&mut self) -> Step {
@@ -202,7 +225,27 @@ impl Sides<'_> {
         if self.flow.answer.is_over() {
             return self.answer_is_over();
         }
+        if self.flow.answer.is_piped(&mut self.buffers.pipes) {
+            return self.pipe_answer();
+        }
         self.read_answer()
+    }
+
+    fn pipe_answer(&mut self) -> Step {
+        self.buffers.settle(&mut self.upstream.input);
+        let (from, to) = (&mut self.upstream.socket, &mut self.client.socket);
+        match self.flow.answer.pass(from, to, &mut self.buffers.pipes, *self.budget) {
+            Passed::Some { taken, given } => {
+                self.moved(taken);
+                self.sent(given);
+                Step::Moved
+            }
+            Passed::Blocked => Step::Blocked,
+            Passed::Yield => Step::Yield,
+            Passed::Sender(Moved::Closed) => self.upstream_closed(),
+            Passed::Sender(_) => self.tell(Fact::UpstreamGone),
+            Passed::Receiver => self.tell(Fact::ClientGone),
+        }
     }
 
     /// Writes what the client did not take before.

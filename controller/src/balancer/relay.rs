@@ -11,10 +11,13 @@ use std::io::IoSlice;
 use tucano_common::http1::chunked::{ChunkHead, ChunkedError, Part};
 use tucano_common::http1::framing::Recoding;
 use tucano_common::http1::{Body, BodyDecoder};
-use tucano_common::limits::{GATHERED_BYTES_MAX, HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX};
+use tucano_common::limits::{
+    GATHERED_BYTES_MAX, HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX, SPLICED_BYTES_MIN,
+};
 
 use super::buffers::{Buf, Buffers};
 use super::socket::{Moved, Socket};
+use super::splice::{Passed, Pipe, Pipes};
 
 /// A body on its way. Places are counted from the first byte of the buffer it is read into.
 pub(super) struct Relay {
@@ -26,12 +29,15 @@ pub(super) struct Relay {
     pub(super) ready: usize,
     /// So many bytes after `ready` are dropped.
     cut: usize,
+    /// What it goes through past the buffer, once there is much left of it.
+    pipe: Option<Box<Pipe>>,
 }
 
 impl Relay {
     /// A body that begins at `start`.
     pub(super) fn new(body: Body, recoding: Recoding, start: usize) -> Relay {
-        Relay { decoder: BodyDecoder::new(body), recoding, sent: start, ready: start, cut: 0 }
+        let decoder = BodyDecoder::new(body);
+        Relay { decoder, recoding, sent: start, ready: start, cut: 0, pipe: None }
     }
 
     /// Everything from `start` on, as it is, until the connection's end.
@@ -66,12 +72,17 @@ impl Relay {
 
     /// Whether the body was read to its end and written.
     pub(super) fn is_over(&self) -> bool {
-        self.is_whole() && !self.has_ready() && self.cut == 0
+        self.is_whole() && !self.has_ready() && self.cut == 0 && self.pipe.is_none()
     }
 
     /// Whether there are bytes to write.
     pub(super) fn has_ready(&self) -> bool {
         self.sent < self.ready
+    }
+
+    /// Whether it is the receiver that has to move next.
+    pub(super) fn waits_for_receiver(&self) -> bool {
+        self.has_ready() || self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty())
     }
 
     /// Whether the connection's end is the body's.
@@ -82,6 +93,42 @@ impl Relay {
     /// Whether the body is told in chunks of our own.
     pub(super) fn makes_chunks(&self) -> bool {
         self.recoding == Recoding::IntoChunks
+    }
+
+    /// Whether the rest of it goes past the buffer, of which everything is written. From then on
+    /// [`Relay::pass`] moves it.
+    pub(super) fn is_piped(&mut self, pipes: &mut Pipes) -> bool {
+        if self.pipe.is_none()
+            && self.decoder.length_left().is_some_and(|left| left >= SPLICED_BYTES_MIN)
+        {
+            self.pipe = pipes.take();
+        }
+        self.pipe.is_some()
+    }
+
+    /// Moves a piped body on; the pipe goes back with its last byte.
+    pub(super) fn pass(
+        &mut self,
+        from: &mut Socket,
+        to: &mut Socket,
+        pipes: &mut Pipes,
+        budget: usize,
+    ) -> Passed {
+        let left = self.decoder.length_left().unwrap_or(0);
+        let Some(pipe) = &mut self.pipe else { return Passed::Blocked };
+        let passed = pipe.pass(from, to, left, budget);
+        if let Passed::Some { taken, .. } = passed {
+            self.decoder.skip(taken as u64);
+            if self.decoder.is_done() && pipe.is_empty() {
+                self.leave_pipe(pipes);
+            }
+        }
+        passed
+    }
+
+    /// Gives its pipe back, if it has one, also where it broke off.
+    pub(super) fn leave_pipe(&mut self, pipes: &mut Pipes) {
+        self.pipe.take().into_iter().for_each(|pipe| pipes.put(*pipe));
     }
 
     /// Drops what is written from the buffer.

@@ -8,13 +8,14 @@
 use std::ffi::OsString;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
+use nix::fcntl::{SpliceFFlags, splice};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket, sockopt,
 };
@@ -190,6 +191,31 @@ impl Socket {
         }
     }
 
+    /// Moves at most so many bytes from here into a pipe that is empty.
+    pub(super) fn splice_into(&mut self, pipe: &OwnedFd, most: usize) -> Moved {
+        if !self.is_readable {
+            return Moved::Blocked;
+        }
+        // Fewer than asked for says nothing: a pipe is full by its number of pieces too.
+        let moved = spliced(&self.stream, pipe, most);
+        self.is_readable = moved != Moved::Blocked;
+        moved
+    }
+
+    /// Moves so many bytes that are in a pipe out through here.
+    pub(super) fn splice_from(&mut self, pipe: &OwnedFd, count: usize) -> Moved {
+        if !self.is_writable {
+            return Moved::Blocked;
+        }
+        let moved = spliced(pipe, &self.stream, count);
+        self.is_writable = match moved {
+            Moved::Some(given) => given == count,
+            Moved::Blocked => false,
+            Moved::Closed | Moved::Gone => true,
+        };
+        moved
+    }
+
     /// Says that nothing more will be sent.
     pub(super) fn close_sending(&self) {
         // A socket that is broken already has nothing left to say.
@@ -233,6 +259,20 @@ impl Socket {
     /// The peer is on this machine: there is no path to find out about.
     pub(super) fn peer_is_here(&self) {
         choose_nearby_congestion(&self.stream);
+    }
+}
+
+/// splice(2), without waiting.
+fn spliced(from: &impl AsFd, to: &impl AsFd, most: usize) -> Moved {
+    let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+    loop {
+        return match splice(from, None, to, None, most, flags) {
+            Ok(0) => Moved::Closed,
+            Ok(count) => Moved::Some(count),
+            Err(Errno::EINTR) => continue,
+            Err(Errno::EAGAIN) => Moved::Blocked,
+            Err(_) => Moved::Gone,
+        };
     }
 }
 

@@ -8,6 +8,7 @@ mod failures;
 mod harness;
 mod heads;
 mod lifecycle;
+mod long_bodies;
 mod retries;
 mod timing;
 mod tunnels;
