@@ -10,6 +10,7 @@ mod lab;
 mod netlab;
 mod puppet;
 mod raw;
+mod slow;
 pub mod specs;
 mod traffic;
 
@@ -18,4 +19,5 @@ pub use lab::{Lab, MINUTE, SOON};
 pub use netlab::{Forgets, Lost, NetLab};
 pub use puppet::Puppet;
 pub use raw::{Raw, raw};
+pub use slow::{Pace, SlowWay};
 pub use traffic::Traffic;

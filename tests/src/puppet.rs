@@ -80,6 +80,7 @@ impl Puppet {
             metrics: self.metrics.clone(),
             instances: self.instances.clone(),
             notices: Vec::new(),
+            notices_before: None,
         };
         let target = format!("/v1/workers/{}", self.name);
         let beat = lab.ask(Method::Post, &format!("{target}/heartbeat"), Some(&json!(heartbeat)));

@@ -102,6 +102,9 @@ pub const LINK_BACKOFF_FIRST: Duration = Duration::from_millis(200);
 pub const LINK_BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A request of the agent to its controller is answered within this, or counts as lost.
 pub const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// … and wholly within this, however it trickles: there is one request at a time, and heartbeats
+/// have to get through more often than `--worker-timeout` (10 s) or the worker would count as dead.
+pub const LINK_ANSWER_TIMEOUT: Duration = Duration::from_secs(7);
 /// Another agent has this one's name: it is tried again so seldom.
 pub const LINK_REFUSED_RETRY: Duration = Duration::from_secs(10);
 /// From a ledger's being written to its being brought onto the disk: a start takes less.

@@ -101,6 +101,10 @@ pub struct Heartbeat {
     /// short …).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// How many notices of this session went before these: one whose heartbeat's answer got lost is
+    /// sent again, and is no other one. Agents that do not say have theirs taken as they come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices_before: Option<u64>,
 }
 
 /// Something an operator should know, told once.
@@ -126,6 +130,9 @@ pub struct HeartbeatAnswer {
     pub generation: u64,
     /// The controller's clock, for the offset.
     pub at: Wall,
+    /// How many notices of this session it has; none: all that were sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notices_taken: Option<u64>,
 }
 
 /// `GET /v1/workers/{name}/assignments`: all of what a worker should run. What it runs beside them

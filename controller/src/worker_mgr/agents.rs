@@ -68,7 +68,8 @@ impl Manager {
         heartbeat: Heartbeat,
         now: Now,
     ) {
-        match self.leases.heartbeat(worker, heartbeat.session, heartbeat.seq, now.mono) {
+        let session = heartbeat.session;
+        match self.leases.heartbeat(worker, session, heartbeat.seq, now.mono) {
             Err(refused) => return self.answer(ticket, Err(beat_refused(worker, refused))),
             Ok(Beat::Stale) => {}
             Ok(Beat::Fresh(change)) => {
@@ -81,13 +82,15 @@ impl Manager {
                 }
             }
         }
-        let Some(plan) = self.workers.get(worker).and_then(|known| known.plan.as_ref()) else {
+        let known = self.workers.get(worker).and_then(|known| Some((known, known.plan.as_ref()?)));
+        let Some((known, plan)) = known else {
             return self.answer(ticket, Err(beat_refused(worker, BeatRefused::NoSession)));
         };
         let answer = HeartbeatAnswer {
             cluster: self.settings.cluster.clone(),
             generation: plan.generation,
             at: now.wall,
+            notices_taken: Some(known.notices.of(session)),
         };
         self.answer(ticket, Ok(Reply::Document(Document::new(200, &answer))));
     }
@@ -115,8 +118,10 @@ impl Manager {
             load,
             usage,
         });
+        let (session, before) = (heartbeat.session, heartbeat.notices_before);
+        let notices = known.notices.take(session, before, heartbeat.notices);
         let notice = |notice| Fact::Notice { worker: worker.clone(), notice };
-        self.facts.extend(heartbeat.notices.into_iter().map(notice));
+        self.facts.extend(notices.into_iter().map(notice));
     }
 
     /// An agent fetches all that it should run.

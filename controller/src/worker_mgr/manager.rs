@@ -63,6 +63,8 @@ pub(super) struct Known {
     pub(super) plan: Option<Arc<WorkerPlan>>,
     /// Its reports as the deployer was last told.
     pub(super) news: leases::News,
+    /// Its notices that the deployer was told.
+    pub(super) notices: leases::NoticesTaken,
     /// When it was last measured.
     pub(super) measured_at: Mono,
     /// Orders on their way to its agent, the first one sent.
@@ -260,6 +262,7 @@ impl Known {
             lease,
             plan: None,
             news: leases::News::default(),
+            notices: leases::NoticesTaken::default(),
             measured_at: Mono(0),
             orders: VecDeque::new(),
             is_reached: true,

@@ -198,6 +198,7 @@ impl Worker {
             },
             instances: self.reports(),
             notices: Vec::new(),
+            notices_before: None,
         }
     }
 

@@ -46,6 +46,8 @@ pub struct Site {
     pub agent: SocketAddr,
     /// The network namespace it runs in; none: this process's own.
     pub namespace: Option<String>,
+    /// Where its agent takes the controller to be; none: where it is.
+    pub controller: Option<SocketAddr>,
 }
 
 impl Layout {
@@ -115,7 +117,7 @@ impl Layout {
 }
 
 fn site(number: u32, agent: SocketAddr) -> Site {
-    Site { name: format!("w{number}"), agent, namespace: None }
+    Site { name: format!("w{number}"), agent, namespace: None, controller: None }
 }
 
 fn is_free(address: IpAddr, port: u16) -> bool {

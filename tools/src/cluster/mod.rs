@@ -134,7 +134,7 @@ impl Cluster {
         let site = &self.layout.workers[index];
         let mut flags = vec![
             "--controller".to_owned(),
-            format!("http://{}", self.layout.api),
+            format!("http://{}", site.controller.unwrap_or(self.layout.api)),
             "--name".to_owned(),
             site.name.clone(),
             "--data-dir".to_owned(),

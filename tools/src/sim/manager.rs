@@ -168,6 +168,7 @@ impl Manager {
                 cluster: CLUSTER.to_owned(),
                 generation: plan.generation,
                 at: now.wall,
+                notices_taken: None,
             }),
         };
         (told, answer)

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use tucano_common::limits::{
-    ASSIGNMENTS_BYTES_MAX, CALL_CONNECT_TIMEOUT, LINK_TIMEOUT, NOTICES_MAX,
+    ASSIGNMENTS_BYTES_MAX, CALL_CONNECT_TIMEOUT, LINK_ANSWER_TIMEOUT, LINK_TIMEOUT, NOTICES_MAX,
 };
 use tucano_common::prng::Prng;
 use tucano_common::time::{Mono, Now, Wall};
@@ -43,6 +43,8 @@ pub(crate) struct Link {
     seq: u64,
     metrics: WorkerMetrics,
     notices: VecDeque<Notice>,
+    /// How many went before them in this session: told, or more than could be kept.
+    notices_gone: u64,
     /// How many of `notices` are in the heartbeat that is in flight.
     notices_sent: usize,
     /// The last refusal, so that the same one is not told again and again.
@@ -87,6 +89,7 @@ impl Link {
             seq: u64::try_from(now.0).unwrap_or(0).saturating_mul(1000),
             metrics: WorkerMetrics::default(),
             notices: VecDeque::new(),
+            notices_gone: 0,
             notices_sent: 0,
             refusal: None,
             not_taken: None,
@@ -111,6 +114,7 @@ impl Link {
         // What is in flight stays until its answer: its place is at the front.
         if self.notices.len() >= NOTICES_MAX && self.notices_sent == 0 {
             self.notices.pop_front();
+            self.notices_gone += 1;
         }
         if self.notices.len() < NOTICES_MAX {
             self.notices.push_back(notice);
@@ -160,7 +164,7 @@ impl Link {
                 connect: CALL_CONNECT_TIMEOUT,
                 head: LINK_TIMEOUT,
                 body_idle: LINK_TIMEOUT,
-                total: Some(LINK_TIMEOUT * 2),
+                total: Some(LINK_ANSWER_TIMEOUT),
             };
             self.call = Some((io.call(address, request, timeouts), ask));
             self.clock.asked(now.wall);
@@ -251,6 +255,7 @@ impl Link {
             metrics: WorkerMetrics { clock_offset_ms: self.clock.millis(), ..self.metrics.clone() },
             instances: supervisor.reports(),
             notices: self.notices.iter().cloned().collect(),
+            notices_before: Some(self.notices_gone),
         })
     }
 
@@ -281,9 +286,6 @@ impl Link {
         self.call = None;
         if ask == Ask::Heartbeat {
             let taken = matches!(outcome, Outcome::Wanted(_));
-            if taken {
-                self.notices.drain(..self.notices_sent.min(self.notices.len()));
-            }
             self.notices_sent = 0;
             self.counts.taken += u64::from(taken);
             self.counts.failed += u64::from(!taken);

@@ -79,7 +79,7 @@ pub(super) struct LinkState {
     /// worker is well.
     silence_max: Duration,
     standing: Standing,
-    in_flight: Option<Ask>,
+    in_flight: Option<(Ask, Mono)>,
     /// Nothing is asked before this.
     not_before: Mono,
     /// In a row, for the pause.
@@ -126,7 +126,7 @@ impl LinkState {
         if now < at {
             return None;
         }
-        self.in_flight = Some(ask);
+        self.in_flight = Some((ask, now));
         match ask {
             Ask::Hello => self.last_hello = Some(now),
             Ask::Assignments => {}
@@ -164,7 +164,7 @@ impl LinkState {
 
     /// The request in flight came to an end.
     pub(super) fn ended(&mut self, outcome: Outcome, now: Mono, prng: &mut Prng) -> Option<Change> {
-        let ask = self.in_flight.take()?;
+        let (ask, asked_at) = self.in_flight.take()?;
         match outcome {
             Outcome::Wanted(wanted) => {
                 self.standing = Standing::Joined;
@@ -185,19 +185,26 @@ impl LinkState {
                 self.standing = Standing::Stranger;
                 self.not_before = now + LINK_REFUSED_RETRY;
             }
-            Outcome::Failed => return self.failed(ask, now, prng),
+            Outcome::Failed => return self.failed((ask, asked_at), now, prng),
         }
         self.failures = 0;
         self.away_since.take().map(|since| Change::Back(now.since(since)))
     }
 
-    fn failed(&mut self, ask: Ask, now: Mono, prng: &mut Prng) -> Option<Change> {
+    /// The pause is one between requests: a controller that let us wait for as long is asked again
+    /// at once. It may be slow and hear us all the same, and would call us dead.
+    fn failed(
+        &mut self,
+        (ask, asked_at): (Ask, Mono),
+        now: Mono,
+        prng: &mut Prng,
+    ) -> Option<Change> {
         if ask == Ask::Heartbeat {
             self.report(now);
         }
         let doubled = LINK_BACKOFF_FIRST.saturating_mul(1 << self.failures.min(16));
         let pause = u64::try_from(doubled.min(LINK_BACKOFF_MAX).as_millis()).unwrap_or(u64::MAX);
-        self.not_before = now + Duration::from_millis(prng.jitter(pause, 0.2));
+        self.not_before = now.max(asked_at + Duration::from_millis(prng.jitter(pause, 0.2)));
         self.failures = self.failures.saturating_add(1);
         if self.away_since.is_some() {
             return None;

@@ -97,6 +97,7 @@ mod tests {
                 metrics: WorkerMetrics::default(),
                 instances: (0..instances).map(failed).collect(),
                 notices: Vec::new(),
+                notices_before: None,
             };
             let bytes = heartbeat_json(heartbeat);
             assert!(bytes.len() <= API_BODY_BYTES_MAX, "{}", bytes.len());

@@ -143,7 +143,7 @@ fn cluster(
             let (version, balancer_url) = ("0".to_owned(), "http://lb".to_owned());
             Answer::json(&HelloAnswer { cluster, version, at, generation, balancer_url })
         } else if is_heartbeat(asked) {
-            Answer::json(&HeartbeatAnswer { cluster, generation, at })
+            Answer::json(&HeartbeatAnswer { cluster, generation, at, notices_taken: None })
         } else if is_fetch(asked) {
             let instances = instances.iter().map(|id| assignment(*id, generation)).collect();
             Answer::json(&Assignments { cluster, generation, instances })

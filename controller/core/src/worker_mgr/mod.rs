@@ -7,11 +7,13 @@
 mod lease;
 mod load;
 mod news;
+mod notices;
 mod outside;
 mod pace;
 
 pub use lease::{Beat, BeatRefused, Caller, HelloRefused, LeaseChange, LeaseConfig, Leases};
 pub use load::{smooth, weight, weights};
 pub use news::{News, usage};
+pub use notices::NoticesTaken;
 pub use outside::{OutsideChecks, OutsideKey};
 pub use pace::PushPace;

@@ -42,6 +42,7 @@ impl Agent {
                     metrics,
                     instances: mind.supervisor.reports(),
                     notices: std::mem::take(&mut mind.notices),
+                    notices_before: None,
                 }))
             }
             Ask::Assignments => Body::GetAssignments,

@@ -57,6 +57,7 @@ impl Link {
             Ask::Heartbeat => {
                 let answer: HeartbeatAnswer = answer.json()?;
                 self.clock.answered(answer.at, now.wall);
+                self.notices_taken(answer.notices_taken);
                 wanted(answer.cluster, answer.generation)
             }
             Ask::Assignments => {
@@ -74,6 +75,18 @@ impl Link {
             }
         };
         Ok((outcome, String::new()))
+    }
+
+    /// The controller has so many of this session's notices; where it does not say, all that were
+    /// sent.
+    fn notices_taken(&mut self, count: Option<u64>) {
+        let sent = self.notices_sent.min(self.notices.len());
+        let taken = count.map_or(sent, |count| {
+            let more = count.saturating_sub(self.notices_gone);
+            usize::try_from(more).unwrap_or(sent).min(sent)
+        });
+        self.notices.drain(..taken);
+        self.notices_gone += taken as u64;
     }
 
     /// A newer controller may know specs that this agent does not: said to both sides, and
