@@ -29,6 +29,7 @@ mod poison;
 mod restarts;
 mod scripts;
 mod security;
+mod shortage;
 mod specs;
 mod storm;
 mod truth;

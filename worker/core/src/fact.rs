@@ -89,6 +89,16 @@ pub enum Fact {
         /// 1s`).
         result: Result<(), String>,
     },
+    /// After [`Effect::Probe`](crate::Effect::Probe): this worker could not ask, which says nothing
+    /// about the instance.
+    NotProbed {
+        /// Which instance.
+        id: InstanceId,
+        /// From the effect.
+        run: Run,
+        /// What it lacks.
+        reason: String,
+    },
     /// After [`Effect::Remove`](crate::Effect::Remove): it is gone (or was not there).
     Removed {
         /// What.

@@ -149,6 +149,14 @@ impl Health {
         self.take(check, result, now)
     }
 
+    /// The check could not be sent: the next one is due as if it had been, and nothing is known.
+    pub(crate) fn not_asked(&mut self, check: &HealthCheck, reason: String, now: Mono) {
+        if let Probing::UnderWay { .. } = self.probing {
+            self.reason = reason;
+            self.probing = Probing::Next(now + self.gap(check));
+        }
+    }
+
     /// Time passed: readiness by uptime, and a check whose answer was lost.
     pub(crate) fn tick(&mut self, check: &HealthCheck, now: Mono) -> Change {
         match (self.probing, self.stage) {

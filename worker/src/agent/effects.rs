@@ -167,9 +167,8 @@ impl Hands {
             Side::Exit => {
                 self.unwatch_status(&job, io);
                 self.watched.remove(&fd);
-                let fact = self.runner.on_exit(&job, now.wall);
                 drop(io.unwatch_fd(fd));
-                Some(fact)
+                Some(self.runner.on_exit(&job, now.wall))
             }
         };
         if let Some(fact) = fact {

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use rustix::io::Errno;
 use tucano_common::units::format_duration;
+use tucano_net::error_chain::Chain;
 use tucano_net::{AnswerMode, CallError, CallEvent, CallId, CallTimeouts, Io, Method, OutRequest};
 use tucano_worker_core::{Fact, Probe, Question};
 
@@ -58,6 +60,11 @@ impl Probes {
             }
             CallEvent::Answer(answer) => judge(answer.status),
             CallEvent::Data(_) | CallEvent::End => return None,
+            CallEvent::Failed(error) if is_ours(&error) => {
+                let Probe { id, run, .. } = self.open.remove(&call)?;
+                let reason = format!("the worker could not ask: {}", Chain(&error));
+                return Some(Fact::NotProbed { id, run, reason });
+            }
             CallEvent::Failed(error) => Err(describe(&error, probe)),
         };
         let probe = self.open.remove(&call)?;
@@ -67,6 +74,22 @@ impl Probes {
 
 fn judge(status: u16) -> Result<(), String> {
     if (200..400).contains(&status) { Ok(()) } else { Err(format!("status {status}")) }
+}
+
+/// Whether this worker lacked something to ask with: no fault of whom it wanted to ask.
+fn is_ours(error: &CallError) -> bool {
+    match error {
+        CallError::Connect(cause) => {
+            let lacks = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+            let found = cause.raw_os_error().map(Errno::from_raw_os_error);
+            found.is_some_and(|found| lacks.contains(&found))
+        }
+        CallError::TooManyCalls { .. } => true,
+        CallError::Timeout(_)
+        | CallError::Broken(..)
+        | CallError::BadAnswer(_)
+        | CallError::TooLarge { .. } => false,
+    }
 }
 
 /// In a few words, as a person would say it.

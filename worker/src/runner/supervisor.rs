@@ -264,12 +264,13 @@ impl Runner {
     /// holder could not. Always the last fact of a job (`Ended`, or `StartFailed`): unwatch both
     /// descriptors.
     pub(crate) fn on_exit(&mut self, job: &JobRun, now: Wall) -> Fact {
-        let held = self.jobs.remove(job);
-        if let Some(held) = &held {
-            process::reap(&held.holder);
-        }
+        // Its descriptor is let go of first: an agent that has no other one reads the files by it.
+        let known = self.jobs.remove(job).and_then(|Held { holder, started }| {
+            process::reap(&holder);
+            started
+        });
         let running = self.of_this_boot(record::read(&self.layout.job(job).join(RUNNING)));
-        self.ended(job, held.and_then(|held| held.started).or(running), now)
+        self.ended(job, known.or(running), now)
     }
 
     /// How a job ended whose holder is gone.

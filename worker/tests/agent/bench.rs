@@ -1,5 +1,6 @@
 //! An agent in a folder of its own, and what it says of its instances.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -79,11 +80,8 @@ impl Worker {
     pub(crate) fn start(&mut self) {
         let own = self.user.map_or(nix::unistd::Uid::effective(), nix::unistd::Uid::from_raw);
         let own = nix::unistd::User::from_uid(own).unwrap().unwrap();
-        let mut command = Command::new(self.program());
-        if let Some(user) = self.user {
-            command.uid(user).gid(user);
-        }
-        let mut child = command
+        let mut child = self
+            .as_its_user(self.program())
             .args(["--controller", "http://127.0.0.1:1", "--name", "w"])
             .args(["--listen", "127.0.0.1:0", "--run-as", &own.name])
             .arg("--data-dir")
@@ -106,6 +104,15 @@ impl Worker {
             }
         });
         self.agent = Some(Agent { child, address });
+    }
+
+    /// A command with the rights of its agent.
+    pub(crate) fn as_its_user(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
+        command
     }
 
     /// The binary that its agents are started from: a copy of its own, to be replaced.

@@ -144,3 +144,24 @@ fn an_adopted_one_is_well_and_asked_at_once() {
     assert_eq!(health.verdict(&check(), ms(7)), Verdict::Probe);
     assert_eq!(Health::adopted(ms(7), false).verdict(&check(), ms(7)), Verdict::Wait);
 }
+
+#[test]
+fn a_check_that_could_not_be_sent_says_nothing_about_the_instance() {
+    let mut health = well();
+    for at in (2050..60_000).step_by(2000) {
+        assert_eq!(health.verdict(&check(), ms(at)), Verdict::Probe);
+        health.sent(&check(), ms(at));
+        health.not_asked(&check(), "no descriptors".to_owned(), ms(at));
+        assert!(health.is_well());
+    }
+    let before = health.clone();
+    health.not_asked(&check(), "nobody waits for it".to_owned(), ms(60_000));
+    assert_eq!(health, before);
+
+    // A start has no more time for it, and says what was missing.
+    let mut starting = Health::warming(ms(0), true);
+    starting.sent(&check(), ms(20));
+    starting.not_asked(&check(), "no descriptors".to_owned(), ms(21));
+    let verdict = starting.verdict(&check(), ms(0) + check().start_timeout);
+    assert_eq!(verdict, Verdict::Unready("no descriptors".to_owned()));
+}

@@ -22,6 +22,7 @@ pub(crate) enum InstanceFact {
     NeverStarted,
     Ended(Ending),
     Probed(Result<(), String>),
+    NotProbed(String),
 }
 
 /// Which of an instance's scripts a fact is about.
@@ -54,6 +55,7 @@ impl Instance {
             (Script::Runtime, InstanceFact::NeverStarted) => self.never_started(),
             (Script::Runtime, InstanceFact::Ended(ending)) => self.ended(ending, now, prng),
             (Script::Runtime, InstanceFact::Probed(result)) => self.probed(result, now),
+            (Script::Runtime, InstanceFact::NotProbed(reason)) => self.not_probed(reason, now),
             (Script::Teardown, InstanceFact::Started(started)) => {
                 self.teardown_started(started, now)
             }
@@ -63,8 +65,11 @@ impl Instance {
             (Script::Teardown, InstanceFact::NotYet) => self.teardown_not_yet(now),
             (Script::Teardown, InstanceFact::NeverStarted) => self.teardown_never_started(),
             (Script::Teardown, InstanceFact::Ended(ending)) => self.teardown_ended(Ok(ending), now),
-            // A teardown has neither.
-            (Script::Teardown, InstanceFact::PortTaken | InstanceFact::Probed(_)) => false,
+            // A teardown has none of them.
+            (
+                Script::Teardown,
+                InstanceFact::PortTaken | InstanceFact::Probed(_) | InstanceFact::NotProbed(_),
+            ) => false,
         }
     }
 
@@ -143,6 +148,16 @@ impl Instance {
         let change = up.health.answered(&spec.network.health_check, result, now.mono);
         let after = now.mono.since(up.since);
         self.note_health(change, after);
+        true
+    }
+
+    fn not_probed(&mut self, reason: String, now: Now) -> bool {
+        let spec = self.spec.clone();
+        let Step::Up(up) = &mut self.step else { return false };
+        if up.ending.is_some() {
+            return false;
+        }
+        up.health.not_asked(&spec.network.health_check, reason, now.mono);
         true
     }
 

@@ -86,6 +86,7 @@ fn facts() -> Vec<InstanceFact> {
         InstanceFact::NeverStarted,
         InstanceFact::Ended(ending),
         InstanceFact::Probed(Ok(())),
+        InstanceFact::NotProbed("no descriptors".to_owned()),
     ]
 }
 
@@ -153,73 +154,73 @@ fn table(script: Script, policy: &str, desired: Desired) -> String {
 fn the_runtime_while_it_should_run() {
     // started, start failed, port taken, not yet, never started, ended with 1, probed
     let expected = "\
-        ....... waiting\n\
-        ....... resting\n\
-        ....... intending\n\
-        URW..R. launching\n\
-        UR.AWR. adopting\n\
-        U....RU up\n\
-        U....W. up, stopping\n\
-        U....W. up, restarting\n\
-        U....R. up, unhealthy\n\
-        ....... finishing\n\
-        ....... teardown intending\n\
-        ....... teardown launching\n\
-        ....... teardown adopting\n\
-        ....... teardown up\n\
-        ....... removing\n\
-        ....... over\n\
-        ....... over, removed\n";
+        ........ waiting\n\
+        ........ resting\n\
+        ........ intending\n\
+        URW..R.. launching\n\
+        UR.AWR.. adopting\n\
+        U....RUU up\n\
+        U....W.. up, stopping\n\
+        U....W.. up, restarting\n\
+        U....R.. up, unhealthy\n\
+        ........ finishing\n\
+        ........ teardown intending\n\
+        ........ teardown launching\n\
+        ........ teardown adopting\n\
+        ........ teardown up\n\
+        ........ removing\n\
+        ........ over\n\
+        ........ over, removed\n";
     assert_eq!(table(Script::Runtime, "always", Desired::Run), expected);
 }
 
 #[test]
 fn the_runtime_while_it_should_stop_or_is_not_started_again() {
     let expected = "\
-        ....... waiting\n\
-        ....... resting\n\
-        ....... intending\n\
-        UFW..F. launching\n\
-        UF.AWF. adopting\n\
-        U....FU up\n\
-        U....F. up, stopping\n\
-        U....F. up, restarting\n\
-        U....F. up, unhealthy\n\
-        ....... finishing\n\
-        ....... teardown intending\n\
-        ....... teardown launching\n\
-        ....... teardown adopting\n\
-        ....... teardown up\n\
-        ....... removing\n\
-        ....... over\n\
-        ....... over, removed\n";
+        ........ waiting\n\
+        ........ resting\n\
+        ........ intending\n\
+        UFW..F.. launching\n\
+        UF.AWF.. adopting\n\
+        U....FUU up\n\
+        U....F.. up, stopping\n\
+        U....F.. up, restarting\n\
+        U....F.. up, unhealthy\n\
+        ........ finishing\n\
+        ........ teardown intending\n\
+        ........ teardown launching\n\
+        ........ teardown adopting\n\
+        ........ teardown up\n\
+        ........ removing\n\
+        ........ over\n\
+        ........ over, removed\n";
     assert_eq!(table(Script::Runtime, "always", Desired::Stop), expected);
     let never = table(Script::Runtime, "never", Desired::Run);
     // A stop or a restart that was under way is not its own end.
-    let own = expected.replace("U....F. up, stopping", "U....W. up, stopping");
-    assert_eq!(never, own.replace("U....F. up, restarting", "U....W. up, restarting"));
+    let own = expected.replace("U....F.. up, stopping", "U....W.. up, stopping");
+    assert_eq!(never, own.replace("U....F.. up, restarting", "U....W.. up, restarting"));
 }
 
 #[test]
 fn the_teardown() {
     let expected = "\
-        ....... waiting\n\
-        ....... resting\n\
-        ....... intending\n\
-        ....... launching\n\
-        ....... adopting\n\
-        ....... up\n\
-        ....... up, stopping\n\
-        ....... up, restarting\n\
-        ....... up, unhealthy\n\
-        ....... finishing\n\
-        ....... teardown intending\n\
-        TF...F. teardown launching\n\
-        TF.TFF. teardown adopting\n\
-        TF...F. teardown up\n\
-        ....... removing\n\
-        ....... over\n\
-        ....... over, removed\n";
+        ........ waiting\n\
+        ........ resting\n\
+        ........ intending\n\
+        ........ launching\n\
+        ........ adopting\n\
+        ........ up\n\
+        ........ up, stopping\n\
+        ........ up, restarting\n\
+        ........ up, unhealthy\n\
+        ........ finishing\n\
+        ........ teardown intending\n\
+        TF...F.. teardown launching\n\
+        TF.TFF.. teardown adopting\n\
+        TF...F.. teardown up\n\
+        ........ removing\n\
+        ........ over\n\
+        ........ over, removed\n";
     for (policy, desired) in [("always", Desired::Run), ("never", Desired::Stop)] {
         assert_eq!(table(Script::Teardown, policy, desired), expected);
     }

@@ -33,6 +33,10 @@ impl Supervisor {
                 // Its process ended while the check was under way: nothing to tell.
                 let _late = self.instance_fact(id, Script::Runtime, run, fact);
             }
+            Fact::NotProbed { id, run, reason } => {
+                let fact = InstanceFact::NotProbed(reason);
+                let _late = self.instance_fact(id, Script::Runtime, run, fact);
+            }
             Fact::Removed { folder } => self.removed(&folder),
             Fact::RemoveFailed { folder, message } => {
                 let name = self.name_of(&folder);
@@ -83,6 +87,7 @@ impl Supervisor {
             | Fact::SourceFailed { .. }
             | Fact::NotLimited { .. }
             | Fact::Probed { .. }
+            | Fact::NotProbed { .. }
             | Fact::Removed { .. }
             | Fact::RemoveFailed { .. }
             | Fact::DataGone { .. }
@@ -168,6 +173,7 @@ fn note_of(job: &JobRun, fact: &InstanceFact) -> Option<Note> {
         InstanceFact::PortTaken
         | InstanceFact::NotYet
         | InstanceFact::NeverStarted
-        | InstanceFact::Probed(_) => None,
+        | InstanceFact::Probed(_)
+        | InstanceFact::NotProbed(_) => None,
     }
 }
