@@ -63,7 +63,7 @@ fn behind_a_slow_way() -> (Lab, SlowWay) {
 
 fn ask_agent(lab: &Lab, path: &str) -> Option<Answer> {
     let agent = lab.cluster.layout.workers[0].agent;
-    let client = Client::new(vec![agent], &agent.to_string());
+    let client = Client::new(vec![agent], agent.to_string());
     client.send(&OutRequest::new(Method::Get, path)).ok()
 }
 
