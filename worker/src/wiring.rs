@@ -184,8 +184,8 @@ impl Parts {
             Ok(()) | Err(SendError::Full(_)) => true,
             Err(SendError::Closed(_)) => false,
         };
-        let (data_dir, every) = (self.config.data_dir.clone(), self.config.heartbeat);
-        monitor::spawn(data_dir, every, targets.clone(), hand_over)
+        let (layout, every) = (self.layout.clone(), self.config.heartbeat);
+        monitor::spawn(layout, every, targets.clone(), hand_over)
     }
 
     fn introduction(&self, address: SocketAddr) -> Introduction {

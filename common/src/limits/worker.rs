@@ -137,6 +137,9 @@ pub const LATE_ANSWERS_MAX: usize = 64;
 /// All of /proc is looked through for instances' processes at least every so many samples: it costs
 /// as much as reading those of a hundred instances.
 pub const SAMPLES_A_SCAN_MAX: u32 = 16;
+/// An instance's throttling and pressure are looked at every so many samples: the kernel averages
+/// the latter over ten seconds, and the four files cost as much as its processes do.
+pub const SAMPLES_A_STALL: u32 = 10;
 /// Descriptors kept for reading processes again and again; the others are opened each time.
 pub const STAT_FILES_OPEN_MAX: usize = 256;
 /// A file of /proc that is read again and again: `/proc/stat` of hundreds of CPUs and interrupts.

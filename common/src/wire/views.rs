@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::worker::Failure;
+use super::worker::{Failure, Pressure};
 use crate::id::{DeploymentId, InstanceId};
 use crate::name::{ServiceName, WorkerName};
 use crate::spec::Spec;
@@ -300,6 +300,13 @@ pub struct InstanceView {
     /// Descriptors that they have open, counted now and then.
     #[serde(default)]
     pub descriptors: u32,
+    /// How long a quota of its control group kept it from free CPUs, since its process's start;
+    /// none where its worker's kernel does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_ms: Option<u64>,
+    /// Share of the last 10 s in which some task of it waited; none where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
     /// The instance whose place it takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<InstanceId>,

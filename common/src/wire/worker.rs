@@ -275,6 +275,13 @@ pub struct Usage {
     /// Descriptors that they have open, counted now and then; 0 where the agent may not look.
     #[serde(default)]
     pub descriptors: u32,
+    /// How long its control group was kept from CPUs that were free, by a quota (a systemd unit's
+    /// `CPUQuota=` …), since it was made; none where the kernel does not count it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled_ms: Option<u64>,
+    /// How much its own tasks waited, looked at now and then; none where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
 }
 
 /// Why something of an instance failed: what a person needs to act.

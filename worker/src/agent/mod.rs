@@ -38,7 +38,7 @@ use tucano_net::{
     App, BodyPlan, CallEvent, CallId, ConnId, FdId, Io, Request, RequestHead, Response, Sender,
     TimerId,
 };
-use tucano_worker_core::{Fact, Supervisor};
+use tucano_worker_core::{Fact, Started, Supervisor};
 
 use api::Action;
 pub(crate) use effects::Hands;
@@ -260,12 +260,11 @@ impl Agent {
     /// Says whose processes there are, if that changed.
     fn tell_sampler(&mut self) {
         let running = self.supervisor.running();
-        let holders = running.map(|(id, started)| (id, started.holder));
-        if holders.eq(self.state.sampled.iter().copied()) {
+        let target = |(id, run, started): (_, _, Started)| (id, run, started.holder);
+        if running.map(target).eq(self.state.sampled.iter().copied()) {
             return;
         }
-        let running = self.supervisor.running();
-        self.state.sampled = running.map(|(id, started)| (id, started.holder)).collect();
+        self.state.sampled = self.supervisor.running().map(target).collect();
         self.targets.set(self.state.sampled.clone());
     }
 

@@ -10,11 +10,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use tucano_common::id::InstanceId;
-use tucano_common::limits::{SAMPLES_A_SCAN_MAX, STAT_FILES_OPEN_MAX};
+use tucano_common::limits::{SAMPLES_A_SCAN_MAX, SAMPLES_A_STALL, STAT_FILES_OPEN_MAX};
 use tucano_common::time::Mono;
-use tucano_common::wire::worker::Usage;
-use tucano_worker_core::Process;
+use tucano_common::wire::worker::{Pressure, Usage};
 use tucano_worker_core::usage::InstanceCpu;
+use tucano_worker_core::{JobRun, Layout, Process, Run};
+
+use crate::runner::{Group, group_of};
 
 /// A line of `/proc/PID/stat` is shorter: 52 numbers of at most 20 digits, and a name of 64 bytes.
 const STAT_LINE_BYTES: usize = 2048;
@@ -23,6 +25,11 @@ const STAT_LINE_BYTES: usize = 2048;
 struct Family {
     id: InstanceId,
     holder: Process,
+    /// All that it started, as the kernel counts it.
+    group: Group,
+    samples_to_look: u32,
+    throttled_ms: Option<u64>,
+    pressure: Option<Pressure>,
     members: Vec<Member>,
     cpu: InstanceCpu,
     memory_peak_bytes: u64,
@@ -65,9 +72,9 @@ impl Families {
     }
 
     /// Which instances there are, each with its holder, in the order of ids.
-    pub(super) fn set_targets(&mut self, targets: &[(InstanceId, Process)]) {
-        let same = |family: &Family, target: &(InstanceId, Process)| {
-            family.id == target.0 && family.holder == target.1
+    pub(super) fn set_targets(&mut self, targets: &[(InstanceId, Run, Process)], layout: &Layout) {
+        let same = |family: &Family, target: &(InstanceId, Run, Process)| {
+            family.id == target.0 && family.holder == target.2
         };
         let unchanged = targets.len() == self.families.len()
             && self.families.iter().zip(targets).all(|(family, target)| same(family, target));
@@ -81,7 +88,11 @@ impl Families {
                 Some(index) => earlier.swap_remove(index),
                 None => Family {
                     id: target.0,
-                    holder: target.1,
+                    holder: target.2,
+                    group: group_of(&layout.job(&JobRun::runtime(target.0, target.1))),
+                    samples_to_look: 0,
+                    throttled_ms: None,
+                    pressure: None,
                     members: Vec::new(),
                     cpu: InstanceCpu::default(),
                     memory_peak_bytes: 0,
@@ -116,6 +127,7 @@ impl Families {
                 let (all, new) = (sum.ticks, sum.new_ticks);
                 let cpu = family.cpu.cores_in_use(all, new, elapsed, ticks_per_second);
                 let memory_bytes = sum.pages.saturating_mul(page_bytes);
+                family.look();
                 family.memory_peak_bytes = family.memory_peak_bytes.max(memory_bytes);
                 let usage = Usage {
                     memory_bytes,
@@ -123,6 +135,8 @@ impl Families {
                     cpu_cores: cpu,
                     processes: sum.processes,
                     descriptors: family.descriptors,
+                    throttled_ms: family.throttled_ms,
+                    pressure: family.pressure,
                 };
                 (family.id, usage)
             })
@@ -165,6 +179,18 @@ impl Families {
                 family.members.push(member);
             }
         }
+    }
+}
+
+impl Family {
+    /// Looks now and then how much the kernel holds it back: it averages over as long.
+    fn look(&mut self) {
+        if self.samples_to_look == 0 {
+            self.samples_to_look = SAMPLES_A_STALL;
+            self.throttled_ms = self.group.throttled_ms();
+            self.pressure = self.group.pressure();
+        }
+        self.samples_to_look -= 1;
     }
 }
 
@@ -367,7 +393,7 @@ mod tests {
         assert!(families.sample(Mono(1)).is_empty());
         let busy = "while :; do :; done";
         let child = Killed(Command::new("/bin/sh").args(["-c", busy]).spawn().unwrap());
-        families.set_targets(&[(id, this_process())]);
+        families.set_targets(&[(id, Run(1), this_process())], &Layout::new("/no/such"));
         let first = families.sample(Mono(1))[0].1;
         assert!(first.processes >= 1 && first.memory_bytes > 0 && first.cpu_cores == 0.0);
         assert!(first.descriptors >= 3, "the standard ones at least");
@@ -389,7 +415,7 @@ mod tests {
         drop(child);
         families.sample(now);
         assert!(families.families[0].members.iter().all(|member| member.process.pid != pid));
-        families.set_targets(&[]);
+        families.set_targets(&[], &Layout::new("/no/such"));
         assert!(families.sample(now).is_empty());
     }
 }

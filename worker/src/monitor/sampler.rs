@@ -4,7 +4,6 @@
 //! It reads procfs, which may wait for the kernel's locks: that is why it is a thread of its own.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tucano_common::id::InstanceId;
 use tucano_common::wire::worker::{Usage, WorkerMetrics};
 use tucano_net::clock::Clock;
 use tucano_net::threads::{self, Stack};
-use tucano_worker_core::Process;
+use tucano_worker_core::{Layout, Process, Run};
 
 use super::machine::Machine;
 use super::processes::Families;
@@ -26,8 +25,8 @@ pub(crate) struct Sample {
     pub(crate) usages: Vec<(InstanceId, Usage)>,
 }
 
-/// Instances with their holders, in the order of ids.
-pub(crate) type Holders = Vec<(InstanceId, Process)>;
+/// Instances, each with the run that it is in and its holder, in the order of ids.
+pub(crate) type Holders = Vec<(InstanceId, Run, Process)>;
 
 /// Which instances there are: a slot for the latest list, written by the agent's loop.
 #[derive(Clone, Debug, Default)]
@@ -48,19 +47,19 @@ impl Targets {
 
 /// Starts the thread. It ends when `hand_over` says that nobody takes samples any more.
 pub(crate) fn spawn(
-    data_dir: PathBuf,
+    layout: Layout,
     interval: Duration,
     targets: Targets,
     mut hand_over: impl FnMut(Box<Sample>) -> bool + Send + 'static,
 ) -> io::Result<()> {
     let body = move || {
-        let mut machine = Machine::new(&data_dir);
+        let mut machine = Machine::new(layout.root());
         let mut families = Families::new();
         let mut next = Clock::mono();
         loop {
             let at = Clock::mono();
             if let Some(targets) = targets.take() {
-                families.set_targets(&targets);
+                families.set_targets(&targets, &layout);
             }
             let metrics = machine.sample(at);
             let usages = families.sample(at);
@@ -87,7 +86,7 @@ mod tests {
         let (give, take) = mpsc::sync_channel(1);
         let targets = Targets::default();
         let hand_over = move |sample| give.send(sample).is_ok();
-        spawn(PathBuf::from("/"), Duration::from_millis(1), targets, hand_over).unwrap();
+        spawn(Layout::new("/"), Duration::from_millis(1), targets, hand_over).unwrap();
         let wait = Duration::from_secs(20);
         let first = take.recv_timeout(wait).unwrap();
         let second = take.recv_timeout(wait).unwrap();

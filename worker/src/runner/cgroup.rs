@@ -21,7 +21,8 @@ use tucano_common::limits::{CPU_WEIGHT_ALL, SERVICE_PROCESSES_MAX};
 use tucano_common::spec::Resources;
 use tucano_worker_core::{JobRun, Priority};
 
-pub(super) use group::{Group, Place};
+pub(crate) use group::Group;
+pub(super) use group::Place;
 use place::{Controller, System};
 use trial::Trial;
 

@@ -25,6 +25,11 @@ pub(super) struct Confinement {
     pub(super) view: Option<View>,
 }
 
+/// The control group of the job with this folder, for the monitor.
+pub(crate) fn group_of(job: &Path) -> Group {
+    Confinement::of(job).group
+}
+
 impl Confinement {
     /// Of the job with this folder.
     pub(super) fn of(job: &Path) -> Confinement {

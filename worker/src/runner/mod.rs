@@ -23,5 +23,7 @@ pub(crate) mod user;
 mod user_files;
 mod view;
 
+pub(crate) use cgroup::Group;
+pub(crate) use confinement::group_of;
 pub(crate) use process::{ends_within, reap_ended};
 pub(crate) use sys::let_go_of_code;

@@ -240,3 +240,36 @@ fn a_service_sees_its_own_folders_and_a_tmp_of_its_own() {
     fs::remove_file(&outside).unwrap();
     let _where_tmp_is_shared = fs::remove_file(outside.with_extension("service"));
 }
+
+#[test]
+fn how_its_group_is_slowed_and_waits_is_measured_where_the_kernel_tells() {
+    each(|mut worker| {
+        let scripts = json!({"runtime-script": "while :; do :; done"});
+        worker.push("run", &scripts);
+        worker.wait_for("a process", |report| report["pid"].is_number());
+        let folder = |file: &str| worker.groups().into_iter().find(|it| it.join(file).exists());
+        // A tenth of a CPU, as an operator may set it: Tucano itself sets no quota.
+        let slowed = [("cpu.max", "10000 100000"), ("cpu.cfs_quota_us", "10000")];
+        let slowed = slowed.iter().any(|(file, quota)| {
+            folder(file).is_some_and(|folder| fs::write(folder.join(file), quota).is_ok())
+        });
+        let told = |report: &Value| report["usage"]["throttled_ms"].as_u64();
+        if slowed {
+            worker.wait_for("throttling", |report| told(report) > Some(0));
+        }
+        if let Some(group) = folder("cpu.pressure") {
+            worker.wait_for("pressure", |report| {
+                let cpu = report["usage"]["pressure"]["cpu"].as_f64();
+                cpu.is_some_and(|share| if slowed { share > 0.0 } else { share >= 0.0 })
+            });
+            assert!(fs::read_to_string(group.join("cpu.pressure")).is_ok());
+        }
+        if worker.groups().is_empty() {
+            worker.wait_for("a measurement", |report| report["usage"]["processes"] != 0);
+            let report = worker.report();
+            assert_eq!(told(&report), None, "{report}");
+            assert_eq!(report["usage"]["pressure"], Value::Null, "{report}");
+        }
+        stop_and_look(&mut worker, &scripts);
+    });
+}

@@ -63,7 +63,7 @@ pub(crate) struct Instance {
     /// The folder it works in: its revision's, or an earlier one's that was built in the same way.
     pub(crate) build: BuildKey,
     step: Step,
-    run: Run,
+    pub(crate) run: Run,
     restarted_nonce: u32,
     starts: u32,
     /// Its runtime ran since its last teardown.

@@ -27,7 +27,7 @@ use tucano_common::wire::worker::{Holding, InstanceReport, Usage};
 use crate::build::Build;
 use crate::effect::{Effect, Folder};
 use crate::instance::Instance;
-use crate::job::{BuildKey, JobRun, Started};
+use crate::job::{BuildKey, JobRun, Run, Started};
 use crate::ledger::{self, Ledger};
 use crate::ports::Ports;
 use crate::settings::Settings;
@@ -152,9 +152,9 @@ impl Supervisor {
     }
 
     /// The runtime processes that are known to run, for the sampler.
-    pub fn running(&self) -> impl Iterator<Item = (InstanceId, Started)> + '_ {
+    pub fn running(&self) -> impl Iterator<Item = (InstanceId, Run, Started)> + '_ {
         let instances = self.instances.values();
-        instances.filter_map(|instance| Some((instance.id, instance.running()?)))
+        instances.filter_map(|instance| Some((instance.id, instance.run, instance.running()?)))
     }
 
     /// Every job that may have a holder: what the shell finds beside them at its start belongs to

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tucano_common::wire::worker::Pressure;
 use tucano_worker_core::{Oom, Priority};
 
 use super::place;
@@ -192,6 +193,35 @@ impl Group {
             Place::V1(folder) => number(&folder.join("memory.max_usage_in_bytes")),
         }
     }
+
+    /// How long a quota kept it from CPUs that were free, since it was made; none where the kernel
+    /// does not count it.
+    pub(crate) fn throttled_ms(&self) -> Option<u64> {
+        let (folder, name, a_ms) = match self.cpu.as_ref()? {
+            Place::V2(folder) => (folder, "throttled_usec", 1000),
+            Place::V1(folder) => (folder, "throttled_time", 1_000_000),
+        };
+        Some(count(&fs::read_to_string(folder.join("cpu.stat")).ok()?, name)? / a_ms)
+    }
+
+    /// How much its tasks waited over the last 10 s. Only version 2 tells it, and there with no
+    /// controller at all.
+    pub(crate) fn pressure(&self) -> Option<Pressure> {
+        let folder = self.birthplace()?;
+        let some = |kind: &str| some_avg10(&fs::read_to_string(folder.join(kind)).ok()?);
+        Some(Pressure {
+            cpu: some("cpu.pressure")?,
+            memory: some("memory.pressure")?,
+            io: some("io.pressure")?,
+        })
+    }
+}
+
+/// The share of the last 10 s in which some task waited, of a pressure file.
+fn some_avg10(text: &str) -> Option<f32> {
+    let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
+    let percent = line.split(' ').find_map(|field| field.strip_prefix("avg10="))?;
+    Some(percent.parse::<f32>().ok()? / 100.0)
 }
 
 /// The processes of a group and of the groups below it, as a service might have made some.
@@ -222,6 +252,16 @@ mod tests {
         assert_eq!(count(v2, "oom"), Some(2));
         assert_eq!(count(v1, "oom_kill"), Some(3));
         assert_eq!(count("", "oom_kill"), None);
+    }
+
+    #[test]
+    fn pressure_is_what_some_task_waited() {
+        let text = "some avg10=12.50 avg60=1.00 avg300=0.10 total=2726\n\
+                    full avg10=99.00 avg60=0.00 avg300=0.00 total=2398\n";
+        assert_eq!(some_avg10(text), Some(0.125));
+        assert_eq!(some_avg10("full avg10=1.00 avg60=0.00\n"), None);
+        assert_eq!(Group::default().pressure(), None);
+        assert_eq!(Group::default().throttled_ms(), None);
     }
 
     #[test]
