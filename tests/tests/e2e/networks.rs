@@ -64,6 +64,19 @@ fn loaded(workers: u8, concurrency: u32) -> (NetLab, Traffic) {
     (net, traffic)
 }
 
+/// Of so many instances each has about its part of the requests again: half of it or more.
+fn wait_for_fair_shares(lab: &Lab, instances: usize) {
+    let mut plan = Plan::new(lab.balancer(), "web");
+    (plan.rate, plan.requests) = (Some(RATE), u64::from(RATE));
+    lab.until("fair shares", SOON, || {
+        let report = run(&plan, &Stop::default()).expect("clients that run");
+        assert_eq!(report.failed(), 0, "{report}");
+        let enough = u64::from(RATE) / instances as u64 / 2;
+        let fair = report.by_instance.values().filter(|count| **count >= enough).count();
+        (fair == instances).then_some(())
+    });
+}
+
 #[test]
 fn a_worker_that_loses_its_cable_loses_no_request() {
     let (mut net, traffic) = loaded(3, 3);
@@ -75,6 +88,7 @@ fn a_worker_that_loses_its_cable_loses_no_request() {
     net.lab.wait_healthy("web", 3);
     traffic.wait_for(&net.lab, 200);
     let slowest = traffic.end_without_loss(&net.lab);
+    wait_for_fair_shares(&net.lab, 3);
     if net.has_cables() {
         assert!(slowest < Duration::from_millis(1500), "the slowest took {slowest:?}");
         let told = net.lab.events().iter().any(|event| event.kind == "host_silent");
@@ -190,6 +204,7 @@ fn connections_that_are_half_dead_lose_no_request_and_no_instance() {
     }
     assert_eq!(ids(&net.lab.wait_healthy("web", 3)), before, "nobody was to be replaced");
     traffic.end_without_loss(&net.lab);
+    wait_for_fair_shares(&net.lab, 3);
 }
 
 #[test]

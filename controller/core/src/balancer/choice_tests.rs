@@ -17,7 +17,7 @@ use super::outlier::Sign;
 use super::table::{Duty, Endpoint, PortRoutes, RouteWorker, RoutingTable, ServiceRoute, Weights};
 use super::{Choice, Fleet, MemberIx, ServiceIx};
 
-const INSTANCES: usize = 3;
+pub(super) const INSTANCES: usize = 3;
 /// Requests that an instance works on at a time; the others wait in it.
 const THREADS: usize = 4;
 const REQUESTS: usize = 20_000;
@@ -40,7 +40,7 @@ struct World {
 const STRESSED: World =
     World { work_us: [4_000.0, 4_000.0, 16_000.0], rate: 1_500.0, weights: None };
 
-trait Chooser {
+pub(super) trait Chooser {
     fn choose(&mut self, now: Mono) -> usize;
     fn ended(&mut self, instance: usize, took: Duration, now: Mono);
 }
@@ -56,14 +56,15 @@ impl Chooser for RoundRobin {
     fn ended(&mut self, _: usize, _: Duration, _: Mono) {}
 }
 
-struct Ours {
-    fleet: Fleet,
+pub(super) struct Ours {
+    pub(super) fleet: Fleet,
     web: ServiceIx,
-    places: [MemberIx; INSTANCES],
+    pub(super) places: [MemberIx; INSTANCES],
+    table: RoutingTable,
 }
 
 impl Ours {
-    fn new(seed: u64, weights: Option<[u16; INSTANCES]>) -> Ours {
+    pub(super) fn new(seed: u64, weights: Option<[u16; INSTANCES]>) -> Ours {
         let endpoint = |id: u16| Endpoint {
             instance: InstanceId(id.into()),
             revision: 1,
@@ -95,7 +96,16 @@ impl Ours {
         }
         let web = fleet.route(80, b"web").unwrap();
         let places = [0, 1, 2].map(|id| fleet.by_instance[&InstanceId(id)]);
-        Ours { fleet, web, places }
+        Ours { fleet, web, places, table }
+    }
+
+    /// A newer table: this instance turned ready then.
+    pub(super) fn turned_ready(&mut self, instance: usize, at: Mono) {
+        let mut web = (*self.table.services[0]).clone();
+        web.endpoints[instance].ready_at = at;
+        self.table.services = vec![Arc::new(web)];
+        self.table.version += 1;
+        self.fleet.adopt(&self.table, at, &mut Vec::new());
     }
 }
 
@@ -116,7 +126,7 @@ impl Chooser for Ours {
 }
 
 /// Long after the slow start.
-const START: Mono = Mono(1_000_000_000);
+pub(super) const START: Mono = Mono(1_000_000_000);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {

@@ -181,24 +181,37 @@ impl Fleet {
         }
         let room = slot.route.max_in_flight.map_or(u32::MAX, |max| (max / self.loops).max(1));
         let count = u32::try_from(slot.members.len()).unwrap_or(u32::MAX);
-        let open = |ix: MemberIx| {
+        // Two at random; nearly always both are good.
+        let (first, second) = pair(&mut self.prng, count);
+        let mut open = |ix: MemberIx| {
             let member = self.members.get(ix.0 as usize)?.as_ref()?;
-            let tier = member.tier(now)?;
+            let mut tier = member.tier(now)?;
+            if tier == Tier::Good
+                && let Some(part) = member.slow_start(now)
+                && !self.prng.chance(part)
+            {
+                tier = Tier::Fresh;
+            }
             let is_open = member.in_flight < room && !tried.contains(&member.instance);
             is_open.then_some((tier, member, ix))
         };
-        // Two at random; nearly always both are good.
-        let (first, second) = pair(&mut self.prng, count);
-        let drawn = |place: u32| slot.members.get(place as usize).and_then(|ix| open(*ix));
+        let mut drawn = |place: u32| slot.members.get(place as usize).and_then(|ix| open(*ix));
         let chosen = match (drawn(first), drawn(second)) {
-            (Some(a), Some(b)) if a.0 == Tier::Good && b.0 == Tier::Good => Some(better(a, b, now)),
+            (Some(a), Some(b)) if a.0 <= Tier::Fresh && b.0 <= Tier::Fresh => {
+                Some(better(a, b, now))
+            }
             _ => {
                 let candidates = slot.members.iter().filter_map(|ix| open(*ix));
                 candidates.reduce(|best, next| better(best, next, now))
             }
         };
         match chosen {
-            Some((_, _, ix)) => Choice::Use(ix),
+            Some((_, _, ix)) => {
+                if let Some(member) = self.member_mut(ix) {
+                    member.chosen(now);
+                }
+                Choice::Use(ix)
+            }
             None if slot.members.iter().any(|ix| self.is_full(*ix, room, tried, now)) => {
                 Choice::Full
             }

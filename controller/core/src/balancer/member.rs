@@ -22,9 +22,13 @@ pub const WEIGHT_DEFAULT: u16 = 500;
 /// LAN is about this). A bound, not a summand: what is added to every latency hides the differences
 /// of services that answer in less than a millisecond (measured in `choice_tests`).
 const LATENCY_FLOOR_US: f64 = 250.0;
-/// After so long without an answer, half of a smoothed latency is forgotten: an instance that was
-/// slow once (a cold start, a pause) is tried again within seconds.
+/// After so long without an answer, half of a smoothed latency is forgotten; after twice that all
+/// but a sixteenth, after three and a half times it a second is a thirtieth of a millisecond.
+/// Forgetting quickens: at one pace, what broke or stood still (a second and more) would be dear
+/// for a dozen seconds after it is well again, beside others that answer within a millisecond.
 const LATENCY_HALVED_AFTER: Duration = Duration::from_secs(1);
+/// Who has less than this left of its latency is tried with one request, not taken at its word.
+const FADED: f64 = 1.0 / 8.0;
 /// What a broken connection counts as. An instance that is down fails at once and so has nothing in
 /// flight: without this it would look like the one with the most to give, and draw the traffic in.
 const LATENCY_OF_BROKEN_US: f64 = 1_000_000.0;
@@ -40,6 +44,18 @@ pub enum Standing {
     Listed(Duty),
     /// Gone from it; it stays here while something is in flight on it.
     Gone,
+}
+
+/// What is known of how fast an instance answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// It never answered, and never broke.
+    Nothing,
+    /// It answered or broke then; it fades from there.
+    Told(Mono),
+    /// It had faded when a request was sent then, to see. Meanwhile it counts as before it faded:
+    /// what still answers nothing is not to draw a crowd.
+    OnTrial(Mono),
 }
 
 /// One instance.
@@ -65,7 +81,7 @@ pub struct Member {
     pub weight: u16,
     ready_at: Mono,
     latency_us: f64,
-    answered_at: Mono,
+    known: Known,
     /// When the head of an answer last came.
     heard_at: Mono,
     /// Its host answers nothing: used last until then.
@@ -90,7 +106,7 @@ impl Member {
             weight: WEIGHT_DEFAULT,
             ready_at: endpoint.ready_at,
             latency_us: 0.0,
-            answered_at: Mono::default(),
+            known: Known::Nothing,
             heard_at: Mono::default(),
             silent_until: Mono::default(),
             last_turn: 0,
@@ -104,7 +120,13 @@ impl Member {
         if moved {
             self.address = endpoint.address;
             self.outlier = Outlier::default();
+        }
+        let was_serving = self.standing == Standing::Listed(Duty::Serve);
+        if moved || (!was_serving && endpoint.duty == Duty::Serve) {
+            // Who takes it back has asked it: what it did meanwhile was its host's or network's.
+            self.outlier.pardon();
             self.latency_us = 0.0;
+            self.known = Known::Nothing;
             self.silent_until = Mono::default();
         }
         self.revision = endpoint.revision;
@@ -139,12 +161,12 @@ impl Member {
     /// Notes how long it took to the head of an answer.
     pub fn answered_in(&mut self, latency: Duration, now: Mono) {
         let sample = latency.as_micros() as f64;
-        let known = match self.answered_at {
-            Mono(0) => 0.0,
-            _ => (1.0 - LATENCY_GAIN) * self.remembered(now),
+        let known = match self.known {
+            Known::Nothing | Known::OnTrial(_) => 0.0,
+            Known::Told(_) => (1.0 - LATENCY_GAIN) * self.remembered(now),
         };
         self.latency_us = self.latency_us * known + sample * (1.0 - known);
-        self.answered_at = now;
+        self.known = Known::Told(now);
         self.heard_at = now;
         self.silent_until = Mono::default();
     }
@@ -162,25 +184,35 @@ impl Member {
     /// Notes that a connection could not be made, or broke before the answer.
     pub fn broke(&mut self, now: Mono) {
         self.latency_us = self.latency_us.max(LATENCY_OF_BROKEN_US);
-        self.answered_at = now;
+        self.known = Known::Told(now);
+    }
+
+    /// Notes that it was chosen: where what was known of it has faded, to see how it does now.
+    pub fn chosen(&mut self, now: Mono) {
+        if self.known != Known::Nothing && self.remembered(now) < FADED {
+            self.known = Known::OnTrial(now);
+        }
     }
 
     /// What another request there would cost: less is better.
     pub fn cost(&self, now: Mono) -> f64 {
         let latency = (self.latency_us * self.remembered(now)).max(LATENCY_FLOOR_US);
-        f64::from(self.in_flight + 1) * latency / (f64::from(self.weight.max(1)) * self.ramp(now))
+        f64::from(self.in_flight + 1) * latency / f64::from(self.weight.max(1))
     }
 
     /// How much of the smoothed latency still counts, from 1 down.
     fn remembered(&self, now: Mono) -> f64 {
-        let idle = now.since(self.answered_at).as_secs_f64();
-        decay::remaining(idle / LATENCY_HALVED_AFTER.as_secs_f64())
+        let (Known::Told(since) | Known::OnTrial(since)) = self.known else { return 0.0 };
+        let idle = now.since(since).as_secs_f64() / LATENCY_HALVED_AFTER.as_secs_f64();
+        decay::remaining(idle * idle)
     }
 
-    /// The slow start: from a tenth to all of its share.
-    fn ramp(&self, now: Mono) -> f64 {
-        let age = now.since(self.ready_at).as_secs_f64() / SLOW_START.as_secs_f64();
-        age.clamp(0.1, 1.0)
+    /// Its part of what it would be given, none: all of it. The slow start, from a tenth on: counted
+    /// in turns and not as a higher cost, which among idle instances would be no turn at all.
+    pub fn slow_start(&self, now: Mono) -> Option<f64> {
+        let age = now.since(self.ready_at);
+        let part = age.as_secs_f64() / SLOW_START.as_secs_f64();
+        (age < SLOW_START).then_some(part.max(0.1))
     }
 }
 
@@ -189,6 +221,8 @@ impl Member {
 pub enum Tier {
     /// In the rotation.
     Good,
+    /// In the rotation, but not this time: it turned ready lately.
+    Fresh,
     /// Its worker's heartbeats are late, or its host answers nothing.
     Suspect,
     /// Out for its errors; only where there is no other.
@@ -226,7 +260,7 @@ mod tests {
         let mut slow = plain.clone();
         slow.answered_in(Duration::from_millis(50), now);
         assert!(slow.cost(now) > 10.0 * plain.cost(now));
-        assert!(slow.cost(at(107)) < 2.0 * plain.cost(at(107)), "slowness is forgotten");
+        assert!(slow.cost(at(104)) < 2.0 * plain.cost(at(104)), "slowness is forgotten");
     }
 
     #[test]
@@ -272,10 +306,54 @@ mod tests {
     #[test]
     fn a_new_instance_begins_with_a_tenth() {
         let fresh = Member { ready_at: at(100), ..member() };
-        let old = member();
-        assert!((fresh.cost(at(100)) / old.cost(at(100)) - 10.0).abs() < 1e-9);
-        assert!((fresh.cost(at(105)) / old.cost(at(105)) - 2.0).abs() < 1e-9);
-        assert_eq!(fresh.cost(at(111)), old.cost(at(111)));
+        for (second, part) in [(100, Some(0.1)), (105, Some(0.5)), (110, None), (111, None)] {
+            assert_eq!(fresh.slow_start(at(second)), part, "{second}");
+        }
+    }
+
+    #[test]
+    fn what_broke_or_stood_still_is_tried_with_one_request_within_four_seconds() {
+        let fast = |now| {
+            let mut fast = member();
+            fast.answered_in(Duration::from_millis(1), now);
+            fast
+        };
+        for latency in [LATENCY_OF_BROKEN_US, 60_000_000.0] {
+            let mut ill = Member { latency_us: latency, known: Known::Told(at(100)), ..member() };
+            assert!(ill.cost(at(102)) > 2.0 * fast(at(102)).cost(at(102)), "not yet");
+            assert!(ill.cost(at(104)) < fast(at(104)).cost(at(104)), "now");
+            ill.chosen(at(104));
+            assert!(ill.cost(at(104)) > 100.0 * fast(at(104)).cost(at(104)), "one is enough");
+            // Nobody answers: another one later. Somebody does: that is what counts.
+            assert!(ill.cost(at(108)) < fast(at(108)).cost(at(108)));
+            ill.answered_in(Duration::from_millis(1), at(105));
+            assert_eq!(ill.cost(at(105)), fast(at(105)).cost(at(105)));
+        }
+    }
+
+    #[test]
+    fn who_is_taken_back_starts_with_a_clean_record() {
+        let endpoint = Endpoint {
+            instance: InstanceId(1),
+            revision: 1,
+            address: SocketAddr::from(([127, 0, 0, 1], 1)),
+            worker: Some(0),
+            duty: Duty::Serve,
+            ready_at: Mono(0),
+        };
+        let mut ill = member();
+        ill.broke(at(100));
+        ill.outlier.eject(at(100));
+        ill.update(&endpoint);
+        assert_eq!(ill.tier(at(101)), Some(Tier::Ejected), "it was not away");
+        for duty in [Duty::LastResort, Duty::Drain] {
+            let mut back = ill.clone();
+            back.standing = Standing::Listed(duty);
+            assert!(!back.update(&endpoint));
+            assert_eq!(back.tier(at(101)), Some(Tier::Good));
+            assert_eq!(back.cost(at(101)), member().cost(at(101)));
+            assert!(back.outlier.returns(at(101)), "and the others are told");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub mod hosts;
 pub mod member;
 pub mod outlier;
 mod pick;
+#[cfg(test)]
+mod recovery_tests;
 pub mod silence;
 pub mod table;
 

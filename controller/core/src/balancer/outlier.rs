@@ -73,6 +73,13 @@ impl Outlier {
         out_for
     }
 
+    /// What it did does not count any more. Where it is out it is back from now on;
+    /// [`Outlier::returns`] tells.
+    pub fn pardon(&mut self) {
+        let was_out = self.out_until.is_some();
+        *self = Outlier { out_until: was_out.then_some(Mono(0)), ..Outlier::default() };
+    }
+
     /// Whether it is out now.
     pub fn is_out(&self, now: Mono) -> bool {
         self.out_until.is_some_and(|until| now < until)

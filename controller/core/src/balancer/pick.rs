@@ -2,6 +2,8 @@
 //!
 //! It knows nothing of services. Called by `fleet`.
 
+use std::cmp::Ordering;
+
 use tucano_common::prng::Prng;
 use tucano_common::time::Mono;
 
@@ -11,11 +13,21 @@ use super::member::{Member, Tier};
 /// An instance that a request may go to.
 pub(super) type Candidate<'a> = (Tier, &'a Member, MemberIx);
 
+/// Costs this close are the same where one of two is idle: what was measured is not that exact, and
+/// while little is in flight the dearer one would get nothing at all. Where more is, requests in
+/// flight make the shares.
+const ALIKE: f64 = 1.25;
+
 /// The one of the better tier; within one the cheaper; among equals the one whose turn is longer
 /// ago.
 pub(super) fn better<'a>(a: Candidate<'a>, b: Candidate<'a>, now: Mono) -> Candidate<'a> {
-    let order = a.0.cmp(&b.0);
-    let order = order.then_with(|| a.1.cost(now).total_cmp(&b.1.cost(now)));
+    let by_cost = || {
+        let is_quiet = a.1.in_flight.min(b.1.in_flight) == 0;
+        let (a, b) = (a.1.cost(now), b.1.cost(now));
+        let are_alike = is_quiet && a.max(b) <= ALIKE * a.min(b);
+        if are_alike { Ordering::Equal } else { a.total_cmp(&b) }
+    };
+    let order = a.0.cmp(&b.0).then_with(by_cost);
     if order.then(a.1.last_turn.cmp(&b.1.last_turn)).is_le() { a } else { b }
 }
 
