@@ -207,8 +207,8 @@ impl Member {
         decay::remaining(idle * idle)
     }
 
-    /// Its part of what it would be given, none: all of it. The slow start, from a tenth on: counted
-    /// in turns and not as a higher cost, which among idle instances would be no turn at all.
+    /// Its part of what it would be given, none: all of it. The slow start, from a tenth on:
+    /// counted in turns and not as a higher cost, which among idle ones would be no turn at all.
     pub fn slow_start(&self, now: Mono) -> Option<f64> {
         let age = now.since(self.ready_at);
         let part = age.as_secs_f64() / SLOW_START.as_secs_f64();
