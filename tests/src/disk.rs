@@ -92,9 +92,10 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Mounts one where the lab of this folder has its database; none where this user may not.
-    pub fn mount(lab_folder: &Folder, bytes: u64) -> Option<SmallDisk> {
-        let mount = lab_folder.path().join("controller");
+    /// Mounts one where the lab of this folder has the data of its `controller`, or of its worker
+    /// `w1`; none where this user may not.
+    pub fn mount(lab_folder: &Folder, of: &str, bytes: u64) -> Option<SmallDisk> {
+        let mount = lab_folder.path().join(of);
         fs::create_dir(&mount).expect("a folder");
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700"), "tucano-test"]);

@@ -158,3 +158,23 @@ pub const AGENT_INBOX_MESSAGES_MAX: usize = 256;
 pub const FETCH_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A fetch is tried so often where the controller can't be reached.
 pub const FETCH_TRIES_MAX: u32 = 5;
+
+// --- A worker's disk ----------------------------------------------------------------------------
+
+/// What a worker holds of its disk in builds, artifacts and outputs together is at most so much of
+/// it, in percent: the rest is for what services write.
+pub const HELD_DISK_PERCENT: u64 = 50;
+/// See [`HELD_DISK_PERCENT`]; a large disk may be a large disk for another reason.
+pub const HELD_DISK_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
+/// A build leaves so much of the disk free, in percent, or is ended: services that can't write fail.
+pub const BUILD_DISK_FREE_PERCENT: u64 = 5;
+/// See [`BUILD_DISK_FREE_PERCENT`].
+pub const BUILD_DISK_FREE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// While something is built the disk is looked at so often …
+pub const DISK_LOOK: Duration = Duration::from_secs(2);
+/// … and no more often than this many times what a look takes: a large tree is long to walk.
+pub const DISK_LOOK_SHARE: u32 = 20;
+/// While nothing is, so often: services and their outputs grow slowly.
+pub const DISK_LOOK_IDLE: Duration = Duration::from_secs(3600);
+/// The first look comes so long after the agent's start: a machine that has just booted is busy.
+pub const DISK_LOOK_FIRST: Duration = Duration::from_secs(60);

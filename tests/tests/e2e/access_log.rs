@@ -155,7 +155,7 @@ fn a_sample_of_what_went_well_and_all_that_did_not() {
 #[test]
 fn a_full_disk_costs_lines_and_no_request() {
     let folder = Folder::new("test").expect("a folder");
-    let Some(disk) = SmallDisk::mount(&folder, 8 * 1024 * 1024) else {
+    let Some(disk) = SmallDisk::mount(&folder, "controller", 8 * 1024 * 1024) else {
         return on_a_device_that_is_always_full(); // this user mounts nothing
     };
     let (mut lab, file) = lab(folder, "controller/access.log", &[]);

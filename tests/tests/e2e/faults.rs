@@ -94,7 +94,7 @@ fn fill(path: &Path) {
 #[test]
 fn a_full_disk_refuses_writes_with_507_and_goes_on_once_there_is_room() {
     let folder = Folder::new("test").expect("a folder");
-    let Some(disk) = SmallDisk::mount(&folder, 8 * 1024 * 1024) else {
+    let Some(disk) = SmallDisk::mount(&folder, "controller", 8 * 1024 * 1024) else {
         return on_a_full_disk_of_the_library(); // this user mounts nothing
     };
     let mut lab = Lab::assemble(folder, 1, Options::default(), None);

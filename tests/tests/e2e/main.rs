@@ -14,6 +14,7 @@ mod counted;
 mod crashes;
 mod delete;
 mod deploy;
+mod disk;
 mod dossier;
 mod failures;
 mod faults;

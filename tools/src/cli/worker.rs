@@ -76,6 +76,7 @@ pub(super) fn worker(session: &Session, flags: Flags) -> Result<(), CliError> {
                 ("cpu", text::percent(now.cpu_ratio)),
                 ("load", load.join(" ")),
                 ("disk free", text::bytes(now.disk_free_bytes)),
+                ("disk held", now.disk_held_bytes.map(text::bytes).unwrap_or_default()),
             ]));
         }
         text

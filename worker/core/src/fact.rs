@@ -7,6 +7,7 @@
 use tucano_common::id::InstanceId;
 use tucano_common::name::ServiceName;
 
+use crate::disk::DiskUse;
 use crate::effect::Folder;
 use crate::job::{BuildKey, Ending, JobRun, Run, Started};
 
@@ -112,6 +113,9 @@ pub enum Fact {
         /// Why.
         message: String,
     },
+    /// The data folder was measured, and what nobody needs removed where it was too much. Told now
+    /// and then.
+    DiskSeen(DiskUse),
     /// Nothing is left of a service's own folder; told while no instance of it runs.
     DataGone {
         /// Whose.

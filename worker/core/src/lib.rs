@@ -9,6 +9,7 @@
 
 pub mod assignments;
 mod build;
+pub mod disk;
 pub mod effect;
 mod environment;
 pub mod fact;

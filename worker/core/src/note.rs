@@ -97,6 +97,15 @@ pub enum Note {
     LedgerFailed(String),
     /// It can be written again.
     LedgerBack,
+    /// More of the disk is held than may be, after all was removed that nobody needs; or no more.
+    DiskHeld {
+        /// Which of both.
+        is_over: bool,
+        /// In builds, artifacts and outputs.
+        held_bytes: u64,
+        /// So much may be.
+        held_bytes_max: u64,
+    },
     /// The controller wants nothing of it any more, and it is ended and forgotten.
     Forgotten(InstanceId),
     /// A fact came too late to mean anything.
@@ -113,6 +122,7 @@ impl Note {
             | Note::NotRemoved { .. }
             | Note::LedgerFailed(_)
             | Note::LedgerBack
+            | Note::DiskHeld { .. }
             | Note::PortTaken { .. } => true,
             Note::Taken(_)
             | Note::Started { .. }
@@ -148,6 +158,7 @@ impl Note {
             | Note::NotRemoved { .. }
             | Note::LedgerFailed(_)
             | Note::LedgerBack
+            | Note::DiskHeld { .. }
             | Note::Forgotten(_)
             | Note::Late(_) => false,
         }
@@ -172,6 +183,8 @@ impl Note {
             Note::NotRemoved { .. } => "folder_not_removed",
             Note::LedgerFailed(_) => "ledger_failed",
             Note::LedgerBack => "ledger_back",
+            Note::DiskHeld { is_over: true, .. } => "disk_held_too_much",
+            Note::DiskHeld { is_over: false, .. } => "disk_held_back",
             Note::Forgotten(_) => "instance_forgotten",
             Note::Late(_) => "late_fact",
         }
@@ -197,6 +210,7 @@ impl Note {
             | Note::NotRemoved { .. }
             | Note::LedgerFailed(_)
             | Note::LedgerBack
+            | Note::DiskHeld { .. }
             | Note::Late(_) => None,
         }
     }
@@ -248,6 +262,17 @@ impl fmt::Display for Note {
                 write!(f, "the ledger can't be written: {message}; new instances wait")
             }
             Note::LedgerBack => f.write_str("the ledger can be written again"),
+            Note::DiskHeld { is_over: true, held_bytes, held_bytes_max } => write!(
+                f,
+                "builds, artifacts and logs hold {held_bytes} bytes of the disk, {held_bytes_max} \
+                 at most: what is in use is more; builds are ended until services are removed from \
+                 this worker, or its data folder has a larger disk"
+            ),
+            Note::DiskHeld { is_over: false, held_bytes, held_bytes_max } => write!(
+                f,
+                "builds, artifacts and logs hold {held_bytes} bytes of the disk, no more than the \
+                 {held_bytes_max} that they may"
+            ),
             Note::Forgotten(id) => write!(f, "instance {id}: ended and forgotten"),
             Note::Late(what) => write!(f, "too late to mean anything: {what}"),
         }

@@ -16,6 +16,7 @@ use tucano_net::{FdId, Io};
 use tucano_worker_core::{BuildKey, Effect, Fact, Folder, JobRun, Note, Probe, Supervisor};
 
 use super::Msg;
+use super::disk_use::{Look, Sizes};
 use super::fetch::{FetchJob, Fetcher};
 use super::helpers::{Helper, Queue};
 use super::ledgers::{Ledgers, SaveJob};
@@ -65,13 +66,14 @@ impl Hands {
         answers: &tucano_net::Sender<Msg>,
     ) -> std::io::Result<Hands> {
         let layout = fetcher.layout.clone();
+        let mut sizes = Sizes::default();
         let mut ledgers = Ledgers::start(layout.ledger(), answers.clone())?;
         Ok(Hands {
             runner,
             probes: Probes::default(),
             fetch: Queue::spawn(Helper::Fetch, answers.clone(), move |job| Some(fetcher.run(job)))?,
             sweep: Queue::spawn(Helper::Sweep, answers.clone(), move |job| {
-                sweep::run(&layout, job)
+                sweep::run(&layout, &mut sizes, job)
             })?,
             disk: Queue::spawn(Helper::Disk, answers.clone(), move |job| Some(ledgers.save(&job)))?,
             watched: BTreeMap::new(),
@@ -214,6 +216,11 @@ impl Hands {
     pub(crate) fn sweep_logs(&mut self, keep: BTreeSet<InstanceId>, now: Wall) {
         self.sweep.submit(SweepJob::Logs { keep, now });
     }
+
+    /// Measures what lies in the data folder. Answer: `DiskSeen`.
+    pub(crate) fn look_at_disk(&mut self, look: Look) {
+        self.sweep.submit(SweepJob::Disk(look));
+    }
 }
 
 /// A service's own folder stays, with what it wrote there; one that it never used goes with its
@@ -257,6 +264,7 @@ fn level(note: &Note) -> log::Level {
         | Note::Failed { .. }
         | Note::PortTaken { .. }
         | Note::NotLimited { .. }
+        | Note::DiskHeld { .. }
         | Note::NotRemoved { .. } => log::Level::Warn,
         Note::Unkillable(_) | Note::LedgerFailed(_) => log::Level::Error,
         Note::Late(_) => log::Level::Debug,

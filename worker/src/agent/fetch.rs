@@ -155,6 +155,13 @@ impl Fetcher {
                 self.have(digest, cancelled)?;
                 make()
             }
+            // It went for its room in between: another one, once.
+            (Err(ArtifactError::Child(_)), Source::Artifact(digest))
+                if !self.artifacts.has(digest) =>
+            {
+                self.have(digest, cancelled)?;
+                make()
+            }
             (result, _) => result,
         };
         self.artifacts.prune();

@@ -7,6 +7,7 @@
 
 mod api;
 mod clock_offset;
+mod disk_use;
 mod effects;
 #[cfg(test)]
 mod fake_controller;
@@ -55,6 +56,8 @@ use logs::Logs;
 pub(crate) use upgrade::Restart;
 use upgrade::Upgrade;
 
+use disk_use::{DiskLooks, Look};
+
 use crate::monitor::{Holders, Sample, Targets};
 
 /// Logs of instances that are gone are looked through so often, and code that is needed seldom is
@@ -101,6 +104,7 @@ pub(crate) struct Inner {
     sentenced: Vec<(ConnId, Mono, Response)>,
     logs: Logs,
     logs_swept: Option<Mono>,
+    disk: DiskLooks,
     upgrade: Upgrade,
 }
 
@@ -189,9 +193,14 @@ impl App for Agent {
                 for (id, usage) in &sample.usages {
                     self.supervisor.set_usage(*id, *usage);
                 }
-                self.link.measured(sample.metrics, now.mono);
+                let Sample { mut metrics, .. } = *sample;
+                (metrics.disk_held_bytes, metrics.disk_held_bytes_max) = self.state.disk.held();
+                self.link.measured(metrics, now.mono);
             }
             Msg::Done(helper, fact) => {
+                if let Some(Fact::DiskSeen(seen)) = fact.as_deref() {
+                    self.state.disk.seen(seen, now.mono);
+                }
                 self.hands.done(helper, fact.map(|fact| *fact), io, &mut self.supervisor);
             }
             Msg::Resolved(found) => self.link.resolved(found, self.supervisor.holds(), now),
@@ -218,6 +227,7 @@ impl App for Agent {
         self.answer_late(io);
         self.state.logs.follow(io, |id| self.supervisor.has(id));
         self.sweep_logs(io);
+        self.look_at_disk(io);
         if self.link.pump(io, &mut self.supervisor) == Need::Resolve {
             self.resolve();
         }
@@ -325,6 +335,16 @@ impl Agent {
         }
     }
 
+    /// Has the disk looked at, often while something is built there.
+    fn look_at_disk(&mut self, io: &Io) {
+        let building = self.supervisor.building();
+        if let Some(anew) = self.state.disk.is_due(building, io.now().mono) {
+            let live = self.supervisor.ids().collect();
+            let building = building.cloned();
+            self.hands.look_at_disk(Look { building, live, anew });
+        }
+    }
+
     fn set_timer(&mut self, io: &mut Io) {
         let late = self.state.late.iter().map(|(at, ..)| *at).min();
         let sweep = self.state.logs_swept.map(|swept| swept + LOGS_SWEEP_INTERVAL);
@@ -334,6 +354,7 @@ impl Agent {
             self.state.logs.deadline(),
             late,
             sweep,
+            self.state.disk.deadline(),
         ];
         let next = deadlines.into_iter().flatten().min();
         let set = self.state.timer.map(|(at, _)| at);

@@ -1,5 +1,5 @@
 //! The `sweep` thread's work: removes an instance's or a revision's folder, and outputs that are
-//! too old.
+//! too old; has the disk looked at.
 //!
 //! What is too old is `runner::logs`' to say. The files of ended jobs are the runner's own.
 
@@ -10,6 +10,7 @@ use tucano_common::time::Wall;
 use tucano_net::error_chain::Chain;
 use tucano_worker_core::{Fact, Folder, Job, Layout};
 
+use super::disk_use::{Look, Sizes};
 use crate::runner::{folders, logs};
 
 /// Something to remove.
@@ -24,11 +25,14 @@ pub(crate) enum SweepJob {
         /// For ages.
         now: Wall,
     },
+    /// Everything is to be measured.
+    Disk(Look),
 }
 
 /// Does it.
-pub(crate) fn run(layout: &Layout, job: SweepJob) -> Option<Fact> {
+pub(crate) fn run(layout: &Layout, sizes: &mut Sizes, job: SweepJob) -> Option<Fact> {
     match job {
+        SweepJob::Disk(look) => Some(Fact::DiskSeen(sizes.look(layout, &look))),
         SweepJob::Remove(folder) => Some(remove(layout, folder)),
         SweepJob::Logs { keep, now } => {
             if let Err(error) = logs::clean(&layout.logs(), &keep, now) {
@@ -92,7 +96,7 @@ mod tests {
         }
         let folder = Folder::Instance(gone);
         for _ in ["removes", "does not mind"] {
-            let fact = run(&layout, SweepJob::Remove(folder.clone()));
+            let fact = run(&layout, &mut Sizes::default(), SweepJob::Remove(folder.clone()));
             assert_eq!(fact, Some(Fact::Removed { folder: folder.clone() }));
         }
         assert!(!layout.instance(gone).exists() && layout.instance(stays).exists());

@@ -31,6 +31,10 @@ pub struct WorkerMetrics {
     pub disk_total_bytes: u64,
     /// Free there, for the agent's user.
     pub disk_free_bytes: u64,
+    /// What builds, artifacts and outputs hold of it; none before it was looked at.
+    pub disk_held_bytes: Option<u64>,
+    /// The most that they may hold.
+    pub disk_held_bytes_max: Option<u64>,
     /// Files (inodes) that the data folder's file system has room for; 0 where it has no bound.
     pub inodes_total: u64,
     /// Free of them, for the agent's user.

@@ -159,16 +159,18 @@ impl Build {
     }
 
     /// Ends a script that takes too long or that nobody wants.
-    fn watch(&mut self, wanted: bool, now: Mono, effects: &mut Vec<Effect>) {
+    pub(super) fn watch(&mut self, wanted: bool, now: Mono, effects: &mut Vec<Effect>) {
         let job = self.job();
         let timeout = self.spec.build_timeout;
         let BuildStep::Building(building) = &mut self.step else { return };
         match &mut building.killed {
             None => {
-                let why = match (wanted, now >= building.since + timeout) {
-                    (false, _) => KillReason::Unwanted,
-                    (true, true) => KillReason::Timeout,
-                    (true, false) => return,
+                let is_late = now >= building.since + timeout;
+                let why = match (wanted, building.outgrown, is_late) {
+                    (false, _, _) => KillReason::Unwanted,
+                    (true, Some(why), _) => KillReason::Disk(why),
+                    (true, None, true) => KillReason::Timeout,
+                    (true, None, false) => return,
                 };
                 building.killed = Some(Killed { why, again_at: now + KILL_REPEAT });
                 effects.push(Effect::SignalKill(job));

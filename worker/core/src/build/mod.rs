@@ -25,6 +25,7 @@ use tucano_common::wire::worker::Failure;
 pub(crate) use drive::{BuildTurn, Tenants};
 pub(crate) use observe::{BuildFact, hint};
 
+use crate::disk::Overfull;
 use crate::job::{BuildKey, Job, JobRun, Run, Started};
 use crate::ledger::{BuildEntry, BuildStepEntry};
 
@@ -85,6 +86,8 @@ pub(crate) enum Ask {
 pub(crate) struct Building {
     pub(crate) started: Started,
     pub(crate) since: Mono,
+    /// It takes too much of the disk.
+    pub(crate) outgrown: Option<Overfull>,
     pub(crate) killed: Option<Killed>,
 }
 
@@ -100,6 +103,8 @@ pub(crate) struct Killed {
 pub(crate) enum KillReason {
     /// It took longer than `build_timeout`.
     Timeout,
+    /// It took too much of the disk.
+    Disk(Overfull),
     /// Nobody wants it any more.
     Unwanted,
 }
@@ -169,6 +174,13 @@ impl Build {
     pub(crate) fn retry(&mut self) {
         if matches!(self.step, BuildStep::Failed(_)) {
             self.set(BuildStep::Spoiled);
+        }
+    }
+
+    /// Its script takes too much of the disk: it is ended at the next drive.
+    pub(crate) fn outgrow(&mut self, why: Overfull) {
+        if let BuildStep::Building(building) = &mut self.step {
+            building.outgrown = Some(why);
         }
     }
 

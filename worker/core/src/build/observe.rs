@@ -60,7 +60,12 @@ impl Build {
         match &mut self.step {
             BuildStep::Launching | BuildStep::Adopting { .. } => {
                 let since = now.mono.minus(now.wall.since(started.at));
-                self.set(BuildStep::Building(Building { started, since, killed: None }));
+                self.set(BuildStep::Building(Building {
+                    started,
+                    since,
+                    outgrown: None,
+                    killed: None,
+                }));
                 true
             }
             BuildStep::Building(building) => {
@@ -127,6 +132,10 @@ impl Build {
                 let message =
                     format!("the build script took longer than its build_timeout of {limit}");
                 self.fail(Step::Build, Cause::Timeout, message, tail, now);
+            }
+            (Some(KillReason::Disk(why)), _) => {
+                let message = format!("the build script was ended: {why}");
+                self.fail(Step::Build, Cause::Worker, message, tail, now);
             }
             // It may be wanted again by now: then it begins anew.
             (Some(KillReason::Unwanted), _) => self.set(BuildStep::Spoiled),

@@ -27,8 +27,10 @@ fn started() -> Started {
 
 fn building(why: Option<KillReason>) -> BuildStep {
     let killed = why.map(|why| Killed { why, again_at: NOW.mono });
-    BuildStep::Building(Building { started: started(), since: NOW.mono, killed })
+    BuildStep::Building(Building { started: started(), since: NOW.mono, outgrown: None, killed })
 }
+
+const OVERFULL: Overfull = Overfull::Held { held: 3, build: 2, held_max: 1 };
 
 fn failure() -> Failure {
     let (message, output_tail) = ("no".to_owned(), String::new());
@@ -51,6 +53,7 @@ fn steps() -> Vec<(&'static str, BuildStep)> {
         ("adopting", BuildStep::Adopting { known: None, ask: Ask::Asked }),
         ("building", building(None)),
         ("building, too long", building(Some(KillReason::Timeout))),
+        ("building, too much", building(Some(KillReason::Disk(OVERFULL)))),
         ("building, unwanted", building(Some(KillReason::Unwanted))),
         ("ready", BuildStep::Ready),
         ("failed", BuildStep::Failed(failure())),
@@ -111,6 +114,7 @@ fn every_step_and_fact() {
         ..BFASRF. adopting\n\
         ..BF.SRF. building\n\
         ..BF.SRF. building, too long\n\
+        ..BF.SRF. building, too much\n\
         ..BF.SRS. building, unwanted\n\
         ......... ready\n\
         ......... failed\n\
@@ -146,7 +150,29 @@ fn every_step_comes_back_from_the_ledger_as_what_it_stands_for() {
         assert_eq!(again.entry(), entry, "written again it is the same");
         rows.push_str(letter(&again.step));
     }
-    assert_eq!(rows, "SSSAAAAARFSSSS");
+    assert_eq!(rows, "SSSAAAAAARFSSSS");
+}
+
+#[test]
+fn one_that_takes_too_much_of_the_disk_is_ended_once_and_fails_with_the_numbers() {
+    let mut build = build(building(None));
+    build.outgrow(OVERFULL);
+    let mut effects = Vec::new();
+    for _ in ["ends it", "waits for its end"] {
+        build.watch(true, NOW.mono, &mut effects);
+    }
+    assert!(matches!(effects.as_slice(), [crate::Effect::SignalKill(_)]), "{effects:?}");
+    let ending = Ending {
+        end: End::Signal(9),
+        at: NOW.wall,
+        started_at: None,
+        memory_peak_bytes: 0,
+        output_tail: String::new(),
+    };
+    build.observe(Run(3), BuildFact::Ended(ending), NOW);
+    let failure = build.failure().unwrap();
+    assert_eq!(failure.cause, Cause::Worker, "another worker may have the room");
+    assert!(failure.message.contains("was ended: builds, artifacts and logs"), "{failure:?}");
 }
 
 #[test]

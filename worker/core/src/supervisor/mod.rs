@@ -47,6 +47,8 @@ pub struct Supervisor {
     users: Users,
     /// What facts asked for: notes, and the end of processes that nobody owns.
     pending: Vec<Effect>,
+    /// More of the disk is held than may be.
+    disk_is_over: bool,
     /// Something that the controller sees changed.
     changed: bool,
     /// Of the last call.
@@ -68,6 +70,7 @@ impl Supervisor {
             saves: Saves::default(),
             users: Users::default(),
             pending: Vec::new(),
+            disk_is_over: false,
             changed: false,
             now: Now::default(),
         }
@@ -155,6 +158,11 @@ impl Supervisor {
     pub fn running(&self) -> impl Iterator<Item = (InstanceId, Run, Started)> + '_ {
         let instances = self.instances.values();
         instances.filter_map(|instance| Some((instance.id, instance.run, instance.running()?)))
+    }
+
+    /// The revision whose build script runs.
+    pub fn building(&self) -> Option<&BuildKey> {
+        self.builds.values().find(|build| build.is_building()).map(|build| &build.key)
     }
 
     /// Every job that may have a holder: what the shell finds beside them at its start belongs to

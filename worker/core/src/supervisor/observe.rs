@@ -5,6 +5,7 @@ use tucano_common::time::Now;
 
 use super::Supervisor;
 use crate::build::BuildFact;
+use crate::disk::DiskUse;
 use crate::effect::{Effect, Folder};
 use crate::fact::Fact;
 use crate::instance::{InstanceFact, Script};
@@ -44,6 +45,7 @@ impl Supervisor {
                 self.pending.push(Effect::Note(note));
                 self.removed(&folder);
             }
+            Fact::DiskSeen(seen) => self.disk_seen(&seen),
             Fact::DataGone { service } => self.users.set_data(&service, false),
             Fact::LedgerSaved { version } => {
                 if self.saves.succeeded(version) {
@@ -90,6 +92,7 @@ impl Supervisor {
             | Fact::NotProbed { .. }
             | Fact::Removed { .. }
             | Fact::RemoveFailed { .. }
+            | Fact::DiskSeen(_)
             | Fact::DataGone { .. }
             | Fact::LedgerSaved { .. }
             | Fact::LedgerFailed { .. } => return,
@@ -114,6 +117,21 @@ impl Supervisor {
         self.pending.push(Effect::Note(Note::Late(format!("{job}: {what}"))));
         if runs {
             self.pending.push(Effect::SignalKill(job));
+        }
+    }
+
+    /// Ends a build that takes too much, and says where what is left is too much all the same.
+    fn disk_seen(&mut self, seen: &DiskUse) {
+        if let (Some(why), Some((key, _))) = (seen.overfull(), &seen.building)
+            && let Some(build) = self.builds.get_mut(key)
+        {
+            build.outgrow(why);
+        }
+        let is_over = seen.surplus() > 0;
+        if is_over != std::mem::replace(&mut self.disk_is_over, is_over) {
+            let (held_bytes, held_bytes_max) = (seen.held(), seen.held_max());
+            let note = Note::DiskHeld { is_over, held_bytes, held_bytes_max };
+            self.pending.push(Effect::Note(note));
         }
     }
 
