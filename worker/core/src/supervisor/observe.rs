@@ -122,12 +122,14 @@ impl Supervisor {
 
     /// Ends a build that takes too much, and says where what is left is too much all the same.
     fn disk_seen(&mut self, seen: &DiskUse) {
-        if let (Some(why), Some((key, _))) = (seen.overfull(), &seen.building)
+        let overfull = seen.overfull();
+        if let (Some(why), Some((key, _))) = (overfull, &seen.building)
             && let Some(build) = self.builds.get_mut(key)
         {
             build.outgrow(why);
         }
-        let is_over = seen.surplus() > 0;
+        // What a build has too much goes with it.
+        let is_over = seen.surplus() > 0 && overfull.is_none();
         if is_over != std::mem::replace(&mut self.disk_is_over, is_over) {
             let (held_bytes, held_bytes_max) = (seen.held(), seen.held_max());
             let note = Note::DiskHeld { is_over, held_bytes, held_bytes_max };

@@ -6,7 +6,9 @@ use tucano_common::id::InstanceId;
 use tucano_common::wire::worker::{Cause, Desired, RunState, Step};
 
 use super::world::{FULL, Faults, PLAIN, World, assignment, set, spec};
+use crate::disk::DiskUse;
 use crate::effect::Effect;
+use crate::fact::Fact;
 use crate::job::End;
 use crate::note::Note;
 
@@ -353,4 +355,16 @@ fn an_external_service_has_nothing_to_run() {
     world.supervisor.assign(set(2, Vec::new()), world.now).unwrap();
     world.run_until("gone", |world| world.supervisor.reports().is_empty());
     assert!(world.starts.is_empty());
+}
+
+#[test]
+fn a_disk_that_holds_too_much_of_what_is_in_use_is_told_once_and_when_it_is_over() {
+    let mut world = world();
+    let seen = |builds| DiskUse { builds, total: 1000, free: 500, ..DiskUse::default() };
+    let told = |world: &World| world.notes.iter().filter(|it| it.is_notice()).count();
+    for (builds, notices) in [(400, 0), (501, 1), (600, 1), (500, 2), (500, 2)] {
+        world.supervisor.observe(Fact::DiskSeen(seen(builds)), world.now);
+        world.settle();
+        assert_eq!(told(&world), notices, "{builds}");
+    }
 }
