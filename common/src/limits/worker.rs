@@ -166,7 +166,8 @@ pub const FETCH_TRIES_MAX: u32 = 5;
 pub const HELD_DISK_PERCENT: u64 = 50;
 /// See [`HELD_DISK_PERCENT`]; a large disk may be a large disk for another reason.
 pub const HELD_DISK_BYTES_MAX: u64 = 64 * 1024 * 1024 * 1024;
-/// A build leaves so much of the disk free, in percent, or is ended: services that can't write fail.
+/// A build leaves so much of the disk free, in percent, or is ended: services that can't write
+/// fail.
 pub const BUILD_DISK_FREE_PERCENT: u64 = 5;
 /// See [`BUILD_DISK_FREE_PERCENT`].
 pub const BUILD_DISK_FREE_BYTES_MAX: u64 = 1024 * 1024 * 1024;
