@@ -81,27 +81,68 @@ field_names! {
 
 /// Names by their length: at most a handful to compare with.
 const LONGEST: usize = 19;
-const BY_LENGTH: [([FieldName; 8], usize); LONGEST + 1] = by_length();
+static BY_LENGTH: [([Spelling; 8], usize); LONGEST + 1] = by_length();
 
-const fn by_length() -> [([FieldName; 8], usize); LONGEST + 1] {
-    let mut table = [([FieldName::Other; 8], 0); LONGEST + 1];
+const fn by_length() -> [([Spelling; 8], usize); LONGEST + 1] {
+    let mut table = [([Spelling::of(FieldName::Other); 8], 0); LONGEST + 1];
     let mut index = 0;
     while index < FieldName::ALL.len() {
         let name = FieldName::ALL[index];
         let row = &mut table[name.text().len()];
-        row.0[row.1] = name;
+        row.0[row.1] = Spelling::of(name);
         row.1 += 1;
         index += 1;
     }
     table
 }
 
+/// The longest name in words of eight bytes, the last one filled up with zeros.
+type Words = [u64; WORDS];
+const WORDS: usize = LONGEST.div_ceil(8);
+
+/// A name as it is compared: eight bytes at once.
+#[derive(Clone, Copy)]
+struct Spelling {
+    name: FieldName,
+    words: Words,
+    /// The bits that may differ: a letter's case.
+    case: Words,
+}
+
+impl Spelling {
+    const fn of(name: FieldName) -> Spelling {
+        let text = name.text().as_bytes();
+        let mut spelling = Spelling { name, words: [0; WORDS], case: [0; WORDS] };
+        let mut index = 0;
+        while index < text.len() {
+            let shift = 8 * (index % 8);
+            spelling.words[index / 8] |= (text[index] as u64) << shift;
+            if text[index].is_ascii_alphabetic() {
+                spelling.case[index / 8] |= 0x20 << shift;
+            }
+            index += 1;
+        }
+        spelling
+    }
+
+    fn matches(&self, words: &Words) -> bool {
+        let pairs = self.words.iter().zip(&self.case).zip(words);
+        pairs.fold(0, |differ, ((own, case), word)| differ | ((own ^ word) & !case)) == 0
+    }
+}
+
 impl FieldName {
     /// The name that these bytes spell, whatever their case.
     pub fn of(name: &[u8]) -> FieldName {
         let Some((names, count)) = BY_LENGTH.get(name.len()) else { return FieldName::Other };
-        let same = |known: &&FieldName| known.text().as_bytes().eq_ignore_ascii_case(name);
-        names.iter().take(*count).find(same).copied().unwrap_or(FieldName::Other)
+        let mut padded = [[0; 8]; WORDS];
+        let Some(room) = padded.as_flattened_mut().get_mut(..name.len()) else {
+            return FieldName::Other;
+        };
+        room.copy_from_slice(name);
+        let words = padded.map(u64::from_le_bytes);
+        let found = names.iter().take(*count).find(|known| known.matches(&words));
+        found.map_or(FieldName::Other, |known| known.name)
     }
 
     /// Whether the field speaks about one connection and never passes on (RFC 9110, 7.6.1).
@@ -173,6 +214,17 @@ mod tests {
             assert_eq!(FieldName::of(name.text().to_ascii_uppercase().as_bytes()), name);
             assert_eq!(FieldName::of(format!("{}x", name.text()).as_bytes()), FieldName::Other);
             assert!(is_token(name.text().as_bytes()));
+        }
+        for &name in FieldName::ALL {
+            let text = name.text().as_bytes();
+            for (place, byte) in
+                (0..text.len()).flat_map(|place| (0..=255).map(move |b| (place, b)))
+            {
+                let mut other = text.to_vec();
+                other[place] = byte;
+                let is_same = other.eq_ignore_ascii_case(text);
+                assert_eq!(FieldName::of(&other) == name, is_same, "{}", other.escape_ascii());
+            }
         }
         assert_eq!(FieldName::of(b""), FieldName::Other);
         assert_eq!(FieldName::of(b"X-Anything"), FieldName::Other);

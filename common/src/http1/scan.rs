@@ -47,9 +47,6 @@ pub struct Found {
     pub end: usize,
 }
 
-/// Bytes tested at once for being special; a width that compilers turn into one vector comparison.
-const BLOCK: usize = 16;
-
 impl HeadScan {
     /// Searches on in `bytes`, which begin where the message begins and have grown since the last
     /// call.
@@ -59,17 +56,30 @@ impl HeadScan {
         let window = bytes.get(..HEAD_BYTES_MAX.min(bytes.len())).unwrap_or(bytes);
         let mut next = usize::from(self.searched);
         while let Some(&byte) = window.get(next) {
-            if matches!(self.at, At::StartLine | At::Field) {
-                next += plain(window.get(next..).unwrap_or(&[]));
-                let Some(&byte) = window.get(next) else { break };
-                self.at = self.at.after(byte)?;
-            } else {
-                self.at = match (self.at, byte) {
-                    (At::EndCr, b'\n') => return Ok(Some(self.found(bytes, next + 1))),
-                    (at, byte) => at.after(byte)?,
-                };
+            match self.at {
+                At::StartLine | At::Field => {
+                    next += plain(window.get(next..).unwrap_or(&[]));
+                    next += match window.get(next..) {
+                        // A line's end in one step, as nearly all of them come.
+                        Some([b'\r', b'\n', ..]) => {
+                            self.at = At::LineStart;
+                            2
+                        }
+                        Some([byte, ..]) => {
+                            self.at = self.at.after(*byte)?;
+                            1
+                        }
+                        Some([]) | None => break,
+                    };
+                }
+                // Its first byte is looked at with the line's others.
+                At::LineStart if byte > b' ' => self.at = At::Field,
+                At::EndCr if byte == b'\n' => return Ok(Some(self.found(bytes, next + 1))),
+                at => {
+                    self.at = at.after(byte)?;
+                    next += 1;
+                }
             }
-            next += 1;
         }
         // The window is bounded by HEAD_BYTES_MAX, which `limits` holds below u16::MAX.
         self.searched = u16::try_from(next.min(window.len())).unwrap_or(u16::MAX);
@@ -122,13 +132,24 @@ impl At {
 
 /// How many bytes from the front are none of CR, LF and NUL.
 fn plain(bytes: &[u8]) -> usize {
-    let special = |byte: u8| (byte == b'\r') | (byte == b'\n') | (byte == 0);
-    let (blocks, _) = bytes.as_chunks::<BLOCK>();
-    let whole =
-        blocks.iter().take_while(|block| !block.iter().fold(false, |any, &b| any | special(b)));
-    let skipped = whole.count() * BLOCK;
-    let rest = bytes.get(skipped..).unwrap_or(&[]);
-    skipped + rest.iter().position(|&byte| special(byte)).unwrap_or(rest.len())
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (place, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word) | zeros(word ^ (EACH * 0x0d)) | zeros(word ^ (EACH * 0x0a));
+        if found != 0 {
+            return place * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let special = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
+    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// One in each byte of a word.
+const EACH: u64 = u64::from_le_bytes([1; 8]);
+
+/// The highest bit of the lowest byte that is zero, and perhaps of some above it; none: no byte is.
+fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(EACH) & !word & (EACH << 7)
 }
 
 #[cfg(test)]
@@ -202,14 +223,18 @@ mod tests {
     }
 
     #[test]
-    fn every_special_byte_at_every_place_of_a_block_is_seen() {
-        for len in 0..3 * BLOCK {
-            for special in [b'\r', b'\n', 0] {
-                let mut bytes = vec![b'a'; len];
-                assert_eq!(plain(&bytes), len);
-                bytes.push(special);
-                bytes.extend_from_slice(b"tail");
-                assert_eq!(plain(&bytes), len, "{special} after {len}");
+    fn every_special_byte_at_every_place_of_a_word_is_seen_and_no_other_is_taken_for_one() {
+        let is_special = |byte: &u8| [b'\r', b'\n', 0].contains(byte);
+        for len in 0..=24 {
+            for around in (0..=255).filter(|byte| !is_special(byte)) {
+                let mut bytes = vec![around; len];
+                assert_eq!(plain(&bytes), len, "{around} only");
+                for special in [b'\r', b'\n', 0] {
+                    bytes.truncate(len);
+                    bytes.push(special);
+                    bytes.extend_from_slice(&[special, around, 1, 0x0c, 0x0b, 0x0e, 0x80]);
+                    assert_eq!(plain(&bytes), len, "{special} after {len} of {around}");
+                }
             }
         }
     }

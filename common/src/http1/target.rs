@@ -95,7 +95,10 @@ pub fn port_of(authority: &[u8]) -> Option<u16> {
 }
 
 fn split(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let after_literal = authority.iter().rposition(|&byte| byte == b']').map_or(0, |end| end + 1);
+    let after_literal = match authority {
+        [b'[', ..] => authority.iter().rposition(|&byte| byte == b']').map_or(0, |end| end + 1),
+        _ => 0,
+    };
     let tail = authority.get(after_literal..).unwrap_or(&[]);
     match tail.iter().position(|&byte| byte == b':') {
         None => (authority, None),
@@ -115,17 +118,20 @@ fn is_ip_literal(host: &[u8]) -> bool {
 /// unreserved, sub-delims and percent-encoded (RFC 3986, 3.2.2).
 fn is_reg_name(host: &[u8]) -> bool {
     let mut rest = host;
-    while let Some((byte, after)) = rest.split_first() {
+    while let Some((&byte, after)) = rest.split_first() {
         rest = match (byte, after) {
             (b'%', [a, b, after @ ..]) if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => after,
-            (b'%', _) => return false,
-            (byte, after) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => {
-                after
-            }
+            _ if stands_for_itself(byte) => after,
             _ => return false,
         };
     }
     true
+}
+
+fn stands_for_itself(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'')
+        || matches!(byte, b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 #[cfg(test)]
