@@ -183,26 +183,20 @@ impl Fleet {
         let count = u32::try_from(slot.members.len()).unwrap_or(u32::MAX);
         // Two at random; nearly always both are good.
         let (first, second) = pair(&mut self.prng, count);
-        let mut open = |ix: MemberIx| {
+        let open = |ix: MemberIx| {
             let member = self.members.get(ix.0 as usize)?.as_ref()?;
-            let mut tier = member.tier(now)?;
-            if tier == Tier::Good
-                && let Some(part) = member.slow_start(now)
-                && !self.prng.chance(part)
-            {
-                tier = Tier::Fresh;
-            }
+            let tier = member.tier(now)?;
             let is_open = member.in_flight < room && !tried.contains(&member.instance);
             is_open.then_some((tier, member, ix))
         };
-        let mut drawn = |place: u32| slot.members.get(place as usize).and_then(|ix| open(*ix));
+        let drawn = |place: u32| slot.members.get(place as usize).and_then(|ix| open(*ix));
         let chosen = match (drawn(first), drawn(second)) {
-            (Some(a), Some(b)) if a.0 <= Tier::Fresh && b.0 <= Tier::Fresh => {
-                Some(better(a, b, now))
+            (Some(a), Some(b)) if a.0 == Tier::Good && b.0 == Tier::Good => {
+                Some(better(a, b, now, &mut self.prng))
             }
             _ => {
                 let candidates = slot.members.iter().filter_map(|ix| open(*ix));
-                candidates.reduce(|best, next| better(best, next, now))
+                candidates.reduce(|best, next| better(best, next, now, &mut self.prng))
             }
         };
         match chosen {

@@ -207,12 +207,14 @@ impl Member {
         decay::remaining(idle * idle)
     }
 
-    /// Its part of what it would be given, none: all of it. The slow start, from a tenth on:
-    /// counted in turns and not as a higher cost, which among idle ones would be no turn at all.
-    pub fn slow_start(&self, now: Mono) -> Option<f64> {
+    /// Its part of what it would be given: the slow start, from a tenth to all of it. Counted in
+    /// turns and not as a higher cost, which among idle ones would be no turn at all.
+    pub fn slow_start(&self, now: Mono) -> f64 {
         let age = now.since(self.ready_at);
-        let part = age.as_secs_f64() / SLOW_START.as_secs_f64();
-        (age < SLOW_START).then_some(part.max(0.1))
+        if age >= SLOW_START {
+            return 1.0;
+        }
+        (age.as_secs_f64() / SLOW_START.as_secs_f64()).max(0.1)
     }
 }
 
@@ -221,8 +223,6 @@ impl Member {
 pub enum Tier {
     /// In the rotation.
     Good,
-    /// In the rotation, but not this time: it turned ready lately.
-    Fresh,
     /// Its worker's heartbeats are late, or its host answers nothing.
     Suspect,
     /// Out for its errors; only where there is no other.
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_new_instance_begins_with_a_tenth() {
         let fresh = Member { ready_at: at(100), ..member() };
-        for (second, part) in [(100, Some(0.1)), (105, Some(0.5)), (110, None), (111, None)] {
+        for (second, part) in [(100, 0.1), (105, 0.5), (110, 1.0), (111, 1.0)] {
             assert_eq!(fresh.slow_start(at(second)), part, "{second}");
         }
     }

@@ -20,7 +20,29 @@ const ALIKE: f64 = 1.25;
 
 /// The one of the better tier; within one the cheaper; among equals the one whose turn is longer
 /// ago.
-pub(super) fn better<'a>(a: Candidate<'a>, b: Candidate<'a>, now: Mono) -> Candidate<'a> {
+///
+/// One that turned ready later than the other gives way so often that it gets its growing part of
+/// what the other gets, but not to one that is as many times dearer. Those that turned ready
+/// together are equals.
+pub(super) fn better<'a>(
+    a: Candidate<'a>,
+    b: Candidate<'a>,
+    now: Mono,
+    prng: &mut Prng,
+) -> Candidate<'a> {
+    let parts = (a.1.slow_start(now), b.1.slow_start(now));
+    if a.0 != b.0 || parts.0 == parts.1 {
+        return cheaper(a, b, now);
+    }
+    let (fresh, other) = if parts.0 < parts.1 { (a, b) } else { (b, a) };
+    let part = parts.0.min(parts.1) / parts.0.max(parts.1);
+    match prng.chance(part) || fresh.1.cost(now) < part * other.1.cost(now) {
+        true => cheaper(fresh, other, now),
+        false => other,
+    }
+}
+
+fn cheaper<'a>(a: Candidate<'a>, b: Candidate<'a>, now: Mono) -> Candidate<'a> {
     let by_cost = || {
         let is_quiet = a.1.in_flight.min(b.1.in_flight) == 0;
         let (a, b) = (a.1.cost(now), b.1.cost(now));
