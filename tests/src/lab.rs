@@ -255,8 +255,11 @@ impl Lab {
 }
 
 impl Drop for Lab {
+    /// A test that passed has left nothing; one that failed shows what its daemons said.
     fn drop(&mut self) {
         if !std::thread::panicking() {
+            let left = self.cluster.clear();
+            assert!(left.is_empty(), "left behind: {left:#?}");
             return;
         }
         for daemon in self.cluster.daemons() {

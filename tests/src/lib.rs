@@ -7,6 +7,7 @@
 
 mod disk;
 mod lab;
+mod machine;
 mod netlab;
 mod puppet;
 mod raw;
@@ -16,6 +17,7 @@ mod traffic;
 
 pub use disk::{Fault, Faults, SmallDisk};
 pub use lab::{Lab, MINUTE, SOON};
+pub use machine::arranged;
 pub use netlab::{Forgets, Lost, NetLab};
 pub use puppet::Puppet;
 pub use raw::{Raw, raw};

@@ -43,11 +43,11 @@ impl Puppet {
             seq: 0,
             holds: None,
             metrics: WorkerMetrics {
-                cpu_ratio: cpu,
+                cpu_ratio: Some(cpu),
                 cpu_each: vec![cpu; 4],
-                memory_total_bytes: total,
-                memory_available_bytes: available,
-                load: [cpu * 4.0; 3],
+                memory_total_bytes: Some(total),
+                memory_available_bytes: Some(available),
+                load: Some([cpu * 4.0; 3]),
                 ..WorkerMetrics::default()
             },
             instances: Vec::new(),

@@ -116,26 +116,30 @@ fn instances(out: &mut TextWriter, gauges: &Gauges) {
 
 /// One metric after the other, each of all workers: the format wants its samples together.
 fn machines(out: &mut TextWriter, gauges: &Gauges) {
-    type Of<T> = (names::Metric, fn(&WorkerMetrics) -> T);
-    let shares: [Of<f32>; 2] =
-        [(names::WORKER_CPU, |now| now.cpu_ratio), (names::WORKER_LOAD, |now| now.load[0])];
+    type Of<T> = (names::Metric, fn(&WorkerMetrics) -> Option<T>);
+    let shares: [Of<f32>; 2] = [
+        (names::WORKER_CPU, |now| now.cpu_ratio),
+        (names::WORKER_LOAD, |now| now.load.map(|load| load[0])),
+    ];
     for (metric, share) in shares {
         out.metric(metric);
         for (worker, now) in &gauges.machines {
-            out.sample_f32(&[("worker", worker.as_str())], share(now));
+            if let Some(share) = share(now) {
+                out.sample_f32(&[("worker", worker.as_str())], share);
+            }
         }
     }
     let sizes: [Of<u64>; 3] = [
-        (names::WORKER_MEMORY_USED, |now| {
-            now.memory_total_bytes.saturating_sub(now.memory_available_bytes)
-        }),
+        (names::WORKER_MEMORY_USED, WorkerMetrics::memory_used_bytes),
         (names::WORKER_MEMORY_TOTAL, |now| now.memory_total_bytes),
         (names::WORKER_DISK_FREE, |now| now.disk_free_bytes),
     ];
     for (metric, bytes) in sizes {
         out.metric(metric);
         for (worker, now) in &gauges.machines {
-            out.count(&[("worker", worker.as_str())], bytes(now));
+            if let Some(bytes) = bytes(now) {
+                out.count(&[("worker", worker.as_str())], bytes);
+            }
         }
     }
     out.metric(names::WORKER_PRESSURE);

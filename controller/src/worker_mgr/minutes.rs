@@ -34,12 +34,11 @@ impl Minutes {
     pub(crate) fn add(&mut self, worker: &WorkerName, at: Wall, metrics: &WorkerMetrics) {
         let sums = self.current.entry(worker.clone()).or_insert_with(|| Sums::new(at));
         sums.samples += 1;
-        sums.cpu_ratio += f64::from(metrics.cpu_ratio);
-        sums.load1 += f64::from(metrics.load[0]);
-        let used = metrics.memory_total_bytes.saturating_sub(metrics.memory_available_bytes);
-        sums.memory_used_bytes += u128::from(used);
-        sums.memory_total_bytes = metrics.memory_total_bytes;
-        sums.disk_free_bytes = metrics.disk_free_bytes;
+        sums.cpu_ratio += f64::from(metrics.cpu_ratio.unwrap_or(0.0));
+        sums.load1 += metrics.load.map_or(0.0, |load| f64::from(load[0]));
+        sums.memory_used_bytes += u128::from(metrics.memory_used_bytes().unwrap_or(0));
+        sums.memory_total_bytes = metrics.memory_total_bytes.unwrap_or(0);
+        sums.disk_free_bytes = metrics.disk_free_bytes.unwrap_or(0);
     }
 
     /// Takes the points of minutes that are over. A clock that steps back ends its minute too.
@@ -86,10 +85,10 @@ mod tests {
 
     fn sample(cpu_ratio: f32, used: u64) -> WorkerMetrics {
         WorkerMetrics {
-            cpu_ratio,
-            memory_total_bytes: 1000,
-            memory_available_bytes: 1000 - used,
-            load: [cpu_ratio * 4.0, 0.0, 0.0],
+            cpu_ratio: Some(cpu_ratio),
+            memory_total_bytes: Some(1000),
+            memory_available_bytes: Some(1000 - used),
+            load: Some([cpu_ratio * 4.0, 0.0, 0.0]),
             ..WorkerMetrics::default()
         }
     }

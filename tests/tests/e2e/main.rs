@@ -31,6 +31,7 @@ mod restarts;
 mod scripts;
 mod security;
 mod shortage;
+mod silent_proc;
 mod specs;
 mod storm;
 mod truth;

@@ -34,7 +34,7 @@ fn a_measured_worker_gets_fewer_new_instances() {
     let lab = Lab::start(0);
     let (mut busy, mut idle) = two(&lab);
     let seen: WorkerView = lab.get("/v1/workers/busy");
-    assert!(seen.metrics.is_some_and(|metrics| metrics.cpu_ratio > 0.7), "it is measured");
+    assert!(seen.metrics.is_some_and(|metrics| metrics.cpu_ratio > Some(0.7)), "it is measured");
     for number in 0..6 {
         let spec = specs::shell(&format!("single-{number}"), 1);
         let answer = lab.ask(Method::Post, "/v1/services", Some(&spec));

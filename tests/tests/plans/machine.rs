@@ -56,9 +56,9 @@ impl Machine {
                 ("hostname".to_owned(), name.to_string()),
             ]),
             metrics: WorkerMetrics {
-                cpu_ratio: 0.1,
-                memory_total_bytes: capacity.memory_bytes,
-                memory_available_bytes: capacity.memory_bytes / 2,
+                cpu_ratio: Some(0.1),
+                memory_total_bytes: Some(capacity.memory_bytes),
+                memory_available_bytes: Some(capacity.memory_bytes / 2),
                 ..WorkerMetrics::default()
             },
             name,

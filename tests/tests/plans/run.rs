@@ -130,8 +130,8 @@ fn join(world: &mut World, name: &str, options: &[(String, String)]) -> Result<(
 
 fn measure(metrics: &mut WorkerMetrics, key: &str, value: &str) -> Result<(), String> {
     match key {
-        "cpu" => metrics.cpu_ratio = number(value)?,
-        "free" => metrics.memory_available_bytes = size(value)?,
+        "cpu" => metrics.cpu_ratio = Some(number(value)?),
+        "free" => metrics.memory_available_bytes = Some(size(value)?),
         "pressure" => {
             let memory = number(value)?;
             metrics.pressure = Some(Pressure { cpu: 0.0, memory, io: 0.0 });

@@ -189,11 +189,11 @@ impl Worker {
             at: wall,
             holds: self.holds.clone(),
             metrics: WorkerMetrics {
-                cpu_ratio: 0.1 + noise / 1000.0,
+                cpu_ratio: Some(0.1 + noise / 1000.0),
                 cpu_each: vec![0.1; 16],
-                memory_total_bytes: MEMORY_BYTES,
-                memory_available_bytes: MEMORY_BYTES / 2,
-                uptime_s: self.seq,
+                memory_total_bytes: Some(MEMORY_BYTES),
+                memory_available_bytes: Some(MEMORY_BYTES / 2),
+                uptime_s: Some(self.seq),
                 ..WorkerMetrics::default()
             },
             instances: self.reports(),

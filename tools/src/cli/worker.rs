@@ -1,6 +1,7 @@
 //! Commands about workers.
 
 use tucano_common::wire::views::WorkerView;
+use tucano_common::wire::worker::WorkerMetrics;
 use tucano_net::Method;
 use tucano_net::config::Flags;
 use tucano_net::url::percent_encode;
@@ -23,9 +24,12 @@ pub(super) fn workers(session: &Session, flags: Flags) -> Result<(), CliError> {
                 worker.state.as_str().to_owned(),
                 worker.address.to_string(),
                 worker.capacity.cpus.to_string(),
-                metrics.map(|now| text::percent(now.cpu_ratio)).unwrap_or_default(),
+                metrics.and_then(|now| now.cpu_ratio).map(text::percent).unwrap_or_default(),
                 memory(worker),
-                metrics.map(|now| format!("{:.2}", now.load[0])).unwrap_or_default(),
+                metrics
+                    .and_then(|now| now.load)
+                    .map(|load| format!("{:.2}", load[0]))
+                    .unwrap_or_default(),
                 worker.instances.len().to_string(),
                 seen(worker),
             ]);
@@ -40,9 +44,9 @@ fn seen(worker: &WorkerView) -> String {
 
 /// `1.2 GiB of 3.8 GiB`, used.
 fn memory(worker: &WorkerView) -> String {
-    let Some(now) = &worker.metrics else { return text::bytes(worker.capacity.memory_bytes) };
-    let used = now.memory_total_bytes.saturating_sub(now.memory_available_bytes);
-    format!("{} of {}", text::bytes(used), text::bytes(now.memory_total_bytes))
+    let all = text::bytes(worker.capacity.memory_bytes);
+    let used = worker.metrics.as_ref().and_then(WorkerMetrics::memory_used_bytes);
+    used.map_or(all.clone(), |used| format!("{} of {all}", text::bytes(used)))
 }
 
 /// `tucano worker NAME`.
@@ -71,11 +75,12 @@ pub(super) fn worker(session: &Session, flags: Flags) -> Result<(), CliError> {
             ("instances", ids.join(" ")),
         ]);
         if let Some(now) = &worker.metrics {
-            let load: Vec<String> = now.load.iter().map(|load| format!("{load:.2}")).collect();
+            let load: Vec<String> =
+                now.load.iter().flatten().map(|load| format!("{load:.2}")).collect();
             text.push_str(&fields(&[
-                ("cpu", text::percent(now.cpu_ratio)),
+                ("cpu", now.cpu_ratio.map(text::percent).unwrap_or_default()),
                 ("load", load.join(" ")),
-                ("disk free", text::bytes(now.disk_free_bytes)),
+                ("disk free", now.disk_free_bytes.map(text::bytes).unwrap_or_default()),
                 ("disk held", now.disk_held_bytes.map(text::bytes).unwrap_or_default()),
             ]));
         }

@@ -31,24 +31,24 @@ impl Daemon {
     /// Starts `binary` in a process group of its own; what it prints is appended to `log`. Nothing
     /// of `TUCANO_…` in this environment reaches it.
     pub fn start(binary: PathBuf, flags: &[String], log: &Path) -> Result<Daemon, ClusterError> {
-        Daemon::start_in(binary, None, flags, &[], log)
+        Daemon::start_in(binary, &[], flags, &[], log)
     }
 
-    /// The same in a network namespace, with more in its environment.
+    /// The same behind the words of a command that becomes the binary, so that the process that is
+    /// signalled is the right one; with more in its environment.
     pub fn start_in(
         binary: PathBuf,
-        namespace: Option<&str>,
+        before: &[String],
         flags: &[String],
         env: &[(String, String)],
         log: &Path,
     ) -> Result<Daemon, ClusterError> {
-        let mut command = match namespace {
-            None => Command::new(&binary),
-            // It becomes the binary: the process that is signalled is the right one.
-            Some(namespace) => {
-                let mut ip = Command::new("ip");
-                ip.args(["netns", "exec", namespace]).arg(&binary);
-                ip
+        let mut command = match before {
+            [] => Command::new(&binary),
+            [program, words @ ..] => {
+                let mut command = Command::new(program);
+                command.args(words).arg(&binary);
+                command
             }
         };
         command.args(flags).stdin(Stdio::null());

@@ -8,6 +8,7 @@
 mod daemon;
 mod folder;
 mod layout;
+mod left;
 mod sweep;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use daemon::Daemon;
 pub use folder::Folder;
 pub use layout::{Layout, Site};
+pub use left::TEST_MOUNT;
 pub use sweep::{Stray, strays};
 
 use crate::wait::TooLate;
@@ -66,6 +68,8 @@ pub struct Options {
     pub controller_flags: Vec<String>,
     /// Flags of every worker beside the ones that place it.
     pub worker_flags: Vec<String>,
+    /// The words of a command that becomes the worker, after it has arranged its machine.
+    pub worker_before: Vec<String>,
     /// What stands in the controller's environment beside this process's own.
     pub controller_env: Vec<(String, String)>,
     /// The controller's sockets are this process's, and handed over as systemd does.
@@ -121,7 +125,10 @@ impl Cluster {
         let env = &self.options.controller_env;
         let binary = self.binary("tucano-controller")?;
         let daemon = match &self.held {
-            None => Daemon::start_in(binary, layout.namespace.as_deref(), &flags, env, &log)?,
+            None => {
+                let before = into_namespace(layout.namespace.as_deref());
+                Daemon::start_in(binary, &before, &flags, env, &log)?
+            }
             Some(sockets) => Daemon::start_with(binary, sockets, &flags, env, &log)?,
         };
         let daemon = self.controller.insert(daemon);
@@ -151,7 +158,9 @@ impl Cluster {
         flags.extend(self.options.worker_flags.iter().cloned());
         let log = self.folder.path().join(format!("{}.log", site.name));
         let binary = self.binary("tucano-worker")?;
-        let daemon = Daemon::start_in(binary, site.namespace.as_deref(), &flags, &[], &log)?;
+        let before =
+            [into_namespace(site.namespace.as_deref()), self.options.worker_before.clone()];
+        let daemon = Daemon::start_in(binary, &before.concat(), &flags, &[], &log)?;
         let daemon = self.workers[index].insert(daemon);
         daemon.wait_for_port(site.agent, Duration::from_secs(20))
     }
@@ -177,7 +186,20 @@ impl Cluster {
         for daemon in workers_first {
             daemon.stop(Duration::from_secs(5));
         }
+        self.clear();
+    }
+
+    /// Kills the daemons and has their instances end; then there should be nothing left on this
+    /// machine but the folder. What there is, in words; processes among it are ended.
+    pub fn clear(&mut self) -> Vec<String> {
+        for daemon in self.daemons() {
+            daemon.kill();
+        }
+        self.held = None;
+        left::end_holders(self.folder.path());
+        let left = left::left(self.folder.path(), &self.layout);
         sweep::end(self.folder.path());
+        left
     }
 
     /// What still runs out of this cluster's folder: instances, and what they started.
@@ -189,11 +211,13 @@ impl Cluster {
 impl Drop for Cluster {
     /// Also where a test panics: nothing of it outlives it.
     fn drop(&mut self) {
-        for daemon in self.daemons() {
-            daemon.kill();
-        }
-        sweep::end(self.folder.path());
+        self.clear();
     }
+}
+
+fn into_namespace(namespace: Option<&str>) -> Vec<String> {
+    let words = |name| ["ip", "netns", "exec", name].map(str::to_owned).to_vec();
+    namespace.map(words).unwrap_or_default()
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ClusterError> {

@@ -35,12 +35,21 @@ fn agent(text: &mut TextWriter, counts: Counts, generation: u64) {
 
 fn machine(text: &mut TextWriter, worker: &str, metrics: &WorkerMetrics) {
     let labels = &[("worker", worker)];
-    let used = metrics.memory_total_bytes.saturating_sub(metrics.memory_available_bytes);
-    text.metric(WORKER_CPU).sample(labels, f64::from(metrics.cpu_ratio));
-    text.metric(WORKER_MEMORY_USED).count(labels, used);
-    text.metric(WORKER_MEMORY_TOTAL).count(labels, metrics.memory_total_bytes);
-    text.metric(WORKER_LOAD).sample(labels, f64::from(metrics.load[0]));
-    text.metric(WORKER_DISK_FREE).count(labels, metrics.disk_free_bytes);
+    let load = metrics.load.map(|load| load[0]);
+    for (metric, share) in [(WORKER_CPU, metrics.cpu_ratio), (WORKER_LOAD, load)] {
+        if let Some(share) = share {
+            text.metric(metric).sample(labels, f64::from(share));
+        }
+    }
+    for (metric, bytes) in [
+        (WORKER_MEMORY_USED, metrics.memory_used_bytes()),
+        (WORKER_MEMORY_TOTAL, metrics.memory_total_bytes),
+        (WORKER_DISK_FREE, metrics.disk_free_bytes),
+    ] {
+        if let Some(bytes) = bytes {
+            text.metric(metric).count(labels, bytes);
+        }
+    }
     if let Some(pressure) = metrics.pressure {
         text.metric(WORKER_PRESSURE);
         let resources = [("cpu", pressure.cpu), ("memory", pressure.memory), ("io", pressure.io)];

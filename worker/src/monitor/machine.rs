@@ -1,6 +1,6 @@
 //! The machine: CPU, memory, load, pressure, disk, network, heat, uptime.
 //!
-//! What the kernel does not tell stays at its default; nothing here fails. The sampler calls it.
+//! What the kernel does not tell is left out; nothing here fails. The sampler calls it.
 
 use std::path::{Path, PathBuf};
 
@@ -32,9 +32,9 @@ pub(super) struct Machine {
 
 struct Earlier {
     at: Mono,
-    all: CpuTicks,
+    all: Option<CpuTicks>,
     each: Vec<CpuTicks>,
-    network: (u64, u64),
+    network: Option<(u64, u64)>,
 }
 
 impl Machine {
@@ -61,19 +61,19 @@ impl Machine {
         self.cpu_and_network(now, &mut metrics);
         self.memory(&mut metrics);
         if let Some(load) = self.loadavg.read(&mut self.buffer).and_then(parse::<LoadAverage>) {
-            metrics.load = [load.one, load.five, load.fifteen];
+            metrics.load = Some([load.one, load.five, load.fifteen]);
         }
         if let Some(uptime) = self.uptime.read(&mut self.buffer).and_then(parse::<Uptime>) {
-            metrics.uptime_s = uptime.uptime_duration().as_secs();
+            metrics.uptime_s = Some(uptime.uptime_duration().as_secs());
         }
         metrics.pressure = self.pressure();
         metrics.temperature_c = self.heat.temperature_c(&mut self.buffer);
         metrics.throttled = self.heat.throttled(&mut self.buffer);
         if let Ok(disk) = rustix::fs::statvfs(&self.data_dir) {
-            metrics.disk_total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
-            metrics.disk_free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-            metrics.inodes_total = disk.f_files;
-            metrics.inodes_free = disk.f_favail;
+            metrics.disk_total_bytes = Some(disk.f_blocks.saturating_mul(disk.f_frsize));
+            metrics.disk_free_bytes = Some(disk.f_bavail.saturating_mul(disk.f_frsize));
+            metrics.inodes_total = Some(disk.f_files);
+            metrics.inodes_free = Some(disk.f_favail);
         }
         metrics
     }
@@ -82,16 +82,18 @@ impl Machine {
         let info = procfs::current_system_info();
         let stats = self.stat.read(&mut self.buffer);
         let stats = stats.and_then(|text| KernelStats::from_buf_read(text, info).ok());
-        let all = stats.as_ref().map(|stats| ticks(&stats.total)).unwrap_or_default();
+        let all = stats.as_ref().map(|stats| ticks(&stats.total));
         let each: Vec<CpuTicks> =
             stats.iter().flat_map(|stats| &stats.cpu_time).map(ticks).collect();
         let text = self.net_dev.read(&mut self.buffer);
-        let network = text.and_then(parse_buffered).map_or((0, 0), |devices| traffic(&devices));
+        let network = text.and_then(parse_buffered).map(|devices| traffic(&devices));
         if let Some(earlier) = &self.earlier {
-            let shares = all.shares_since(earlier.all);
-            metrics.cpu_ratio = shares.used;
-            metrics.iowait_ratio = shares.iowait;
-            metrics.steal_ratio = shares.steal;
+            if let (Some(all), Some(before)) = (all, earlier.all) {
+                let shares = all.shares_since(before);
+                metrics.cpu_ratio = Some(shares.used);
+                metrics.iowait_ratio = Some(shares.iowait);
+                metrics.steal_ratio = Some(shares.steal);
+            }
             // A CPU that went off or came on line moves the others' places: that sample has no
             // shares of each.
             if each.len() == earlier.each.len() {
@@ -99,8 +101,11 @@ impl Machine {
                 metrics.cpu_each = pairs.map(|(now, then)| now.shares_since(*then).used).collect();
             }
             let elapsed = now.since(earlier.at);
-            metrics.network_in_bytes_per_s = rate_per_s(earlier.network.0, network.0, elapsed);
-            metrics.network_out_bytes_per_s = rate_per_s(earlier.network.1, network.1, elapsed);
+            if let (Some(network), Some(before)) = (network, earlier.network) {
+                let rate = |before, now| Some(rate_per_s(before, now, elapsed));
+                metrics.network_in_bytes_per_s = rate(before.0, network.0);
+                metrics.network_out_bytes_per_s = rate(before.1, network.1);
+            }
         }
         self.earlier = Some(Earlier { at: now, all, each, network });
     }
@@ -108,12 +113,12 @@ impl Machine {
     fn memory(&mut self, metrics: &mut WorkerMetrics) {
         let meminfo = self.meminfo.read(&mut self.buffer);
         let Some(memory) = meminfo.and_then(parse_buffered::<Meminfo>) else { return };
-        metrics.memory_total_bytes = memory.mem_total;
+        metrics.memory_total_bytes = Some(memory.mem_total);
         // Kernels before 3.14 do not tell; the sum is what they would have told at least.
         metrics.memory_available_bytes =
-            memory.mem_available.unwrap_or(memory.mem_free + memory.cached);
-        metrics.swap_total_bytes = memory.swap_total;
-        metrics.swap_free_bytes = memory.swap_free;
+            Some(memory.mem_available.unwrap_or(memory.mem_free + memory.cached));
+        metrics.swap_total_bytes = Some(memory.swap_total);
+        metrics.swap_free_bytes = Some(memory.swap_free);
     }
 
     fn pressure(&mut self) -> Option<Pressure> {
@@ -137,13 +142,21 @@ pub(crate) fn capacity() -> Capacity {
     let info = procfs::current_system_info();
     let stats =
         stats.read(&mut buffer).and_then(|text| KernelStats::from_buf_read(text, info).ok());
-    let cpus = stats.map_or(1, |stats| stats.cpu_time.len().max(1));
+    // Where /proc is silent, what the kernel says by itself.
+    let cpus = stats.map_or_else(
+        || std::thread::available_parallelism().map_or(1, usize::from),
+        |stats| stats.cpu_time.len().max(1),
+    );
     let meminfo = ProcFile::open("/proc/meminfo");
     let memory = meminfo.read(&mut buffer).and_then(parse_buffered::<Meminfo>);
     Capacity {
         cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
-        memory_bytes: memory.map_or(0, |memory| memory.mem_total),
+        memory_bytes: memory.map_or_else(memory_by_itself, |memory| memory.mem_total),
     }
+}
+
+fn memory_by_itself() -> u64 {
+    nix::sys::sysinfo::sysinfo().map_or(0, |told| told.ram_total())
 }
 
 fn parse<T: FromRead>(text: &[u8]) -> Option<T> {
@@ -186,14 +199,18 @@ mod tests {
     fn this_machine_has_plausible_values() {
         let mut machine = Machine::new(Path::new("/"));
         let first = machine.sample(Mono(1_000_000));
-        assert_eq!((first.cpu_ratio, first.network_in_bytes_per_s), (0.0, 0), "nothing to compare");
+        let rates = (first.cpu_ratio, first.network_in_bytes_per_s);
+        assert_eq!(rates, (None, None), "nothing to compare");
         let second = machine.sample(Mono(1_000_000) + Duration::from_secs(1));
-        assert!((0.0..=1.0).contains(&second.cpu_ratio), "{second:?}");
+        assert!(second.cpu_ratio.is_some_and(|it| (0.0..=1.0).contains(&it)), "{second:?}");
+        assert!(second.network_in_bytes_per_s.is_some());
         assert_eq!(second.cpu_each.len(), capacity().cpus as usize);
         assert!(second.memory_available_bytes <= second.memory_total_bytes);
-        assert_eq!(second.memory_total_bytes, capacity().memory_bytes);
-        assert!(second.memory_total_bytes > 0 && second.uptime_s > 0);
-        assert!(second.disk_free_bytes <= second.disk_total_bytes && second.disk_total_bytes > 0);
+        assert_eq!(second.memory_total_bytes, Some(capacity().memory_bytes));
+        assert!(second.memory_total_bytes > Some(0) && second.uptime_s > Some(0));
+        assert!(
+            second.disk_free_bytes <= second.disk_total_bytes && second.disk_total_bytes > Some(0)
+        );
         assert!(second.inodes_free <= second.inodes_total);
     }
 

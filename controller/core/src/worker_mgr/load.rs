@@ -29,11 +29,11 @@ pub fn smooth(before: Option<Load>, metrics: &WorkerMetrics, since: Duration) ->
 const HALF_LIFE: Duration = Duration::from_secs(7);
 
 fn measured(metrics: &WorkerMetrics) -> Load {
-    let total = metrics.memory_total_bytes as f32;
-    let used = metrics.memory_total_bytes.saturating_sub(metrics.memory_available_bytes) as f32;
+    let total = metrics.memory_total_bytes.unwrap_or(0) as f32;
+    let used = metrics.memory_used_bytes().unwrap_or(0) as f32;
     let pressure = metrics.pressure.unwrap_or_default();
     Load {
-        cpu: share(metrics.cpu_ratio),
+        cpu: share(metrics.cpu_ratio.unwrap_or(0.0)),
         memory: if total > 0.0 { share(used / total) } else { 0.0 },
         pressure: share(pressure.cpu.max(pressure.memory).max(pressure.io)),
     }
@@ -75,9 +75,9 @@ mod tests {
 
     fn metrics(cpu_ratio: f32, memory_used: u64) -> WorkerMetrics {
         WorkerMetrics {
-            cpu_ratio,
-            memory_total_bytes: 1000,
-            memory_available_bytes: 1000_u64.saturating_sub(memory_used),
+            cpu_ratio: Some(cpu_ratio),
+            memory_total_bytes: Some(1000),
+            memory_available_bytes: Some(1000_u64.saturating_sub(memory_used)),
             ..WorkerMetrics::default()
         }
     }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_no_share_is_brought_to_one() {
         let mut wild = metrics(f32::NAN, 0);
-        wild.memory_available_bytes = 5000;
+        wild.memory_available_bytes = Some(5000);
         wild.pressure = Some(Pressure { cpu: -1.0, memory: f32::INFINITY, io: f32::NAN });
         let load = smooth(None, &wild, SECOND);
         assert_eq!((load.cpu, load.memory, load.pressure), (0.0, 0.0, 1.0));

@@ -286,9 +286,9 @@ fn metrics_are_prometheus_text() {
     assert_eq!(query, Query::Gauges);
     let w1 = WorkerName::new("w1").expect("a name");
     let machine = WorkerMetrics {
-        cpu_ratio: 0.5,
-        memory_total_bytes: 100,
-        memory_available_bytes: 40,
+        cpu_ratio: Some(0.5),
+        memory_total_bytes: Some(100),
+        memory_available_bytes: Some(40),
         pressure: Some(Pressure { cpu: 0.25, memory: 0.0, io: 0.0 }),
         ..WorkerMetrics::default()
     };

@@ -56,9 +56,9 @@ impl Agent {
 
     fn metrics(&self, bus: &Bus) -> WorkerMetrics {
         WorkerMetrics {
-            cpu_ratio: if self.overloaded_until > bus.now { 0.99 } else { 0.1 },
-            memory_total_bytes: MEMORY_BYTES,
-            memory_available_bytes: MEMORY_BYTES / 2,
+            cpu_ratio: Some(if self.overloaded_until > bus.now { 0.99 } else { 0.1 }),
+            memory_total_bytes: Some(MEMORY_BYTES),
+            memory_available_bytes: Some(MEMORY_BYTES / 2),
             ..WorkerMetrics::default()
         }
     }

@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use crate::runner::process;
 const ROUND: Duration = Duration::from_millis(5);
 /// So many looks: two seconds, for a bomb whose thousands of processes have to go.
 const ROUNDS: u32 = 400;
+/// Looks at an empty group that the kernel calls busy: it is for less than one, as a rule.
+const ROUNDS_BUSY: u32 = 20;
 /// A group's file with the processes in it; one is moved by its number, written to it.
 pub(super) const MEMBERS: &str = "cgroup.procs";
 /// The same by threads, in version 1. The kernel moves a thread that moves itself at once; for a
@@ -152,7 +155,7 @@ impl Group {
     /// Removes it where it is empty; the worker's own group goes with the last one.
     pub(crate) fn remove(&self) {
         for folder in self.folders() {
-            if fs::remove_dir(folder).is_ok()
+            if remove_empty(folder)
                 && let Some(top) = folder.parent()
             {
                 let _others_are_there = fs::remove_dir(top);
@@ -222,6 +225,21 @@ fn some_avg10(text: &str) -> Option<f32> {
     let line = text.lines().find_map(|line| line.strip_prefix("some "))?;
     let percent = line.split(' ').find_map(|field| field.strip_prefix("avg10="))?;
     Some(percent.parse::<f32>().ok()? / 100.0)
+}
+
+/// Removes one group where nobody is in it; whether it is gone. The kernel counts a process as a
+/// member for a moment after it was waited for.
+pub(super) fn remove_empty(folder: &Path) -> bool {
+    for _ in 0..ROUNDS_BUSY {
+        match fs::remove_dir(folder) {
+            Ok(()) => return true,
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && members(folder).is_empty() => {
+                std::thread::sleep(ROUND);
+            }
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// The processes of a group and of the groups below it, as a service might have made some.

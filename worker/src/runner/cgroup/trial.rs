@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use super::group::MEMBERS;
+use super::group::{MEMBERS, remove_empty};
 
 /// The process, and where it was put.
 pub(super) struct Trial {
@@ -46,7 +46,7 @@ impl Drop for Trial {
             let _reaped = sleeper.wait();
         }
         for group in &self.groups {
-            let _never_made = fs::remove_dir(group);
+            let _never_made = remove_empty(group);
         }
     }
 }

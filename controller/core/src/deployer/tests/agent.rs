@@ -68,8 +68,8 @@ impl Agent {
             capacity: Capacity { cpus: 4, memory_bytes },
             labels: BTreeMap::new(),
             metrics: WorkerMetrics {
-                memory_total_bytes: memory_bytes,
-                memory_available_bytes: memory_bytes / 2,
+                memory_total_bytes: Some(memory_bytes),
+                memory_available_bytes: Some(memory_bytes / 2),
                 ..WorkerMetrics::default()
             },
             up: true,

@@ -27,7 +27,7 @@ pub(super) fn drawn(seed: u64) -> World {
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let disk = if prng.chance(0.5) { "ssd" } else { "hdd" };
         agent.labels = [label("disk", disk)].into();
-        agent.metrics.cpu_ratio = prng.below(100) as f32 / 100.0;
+        agent.metrics.cpu_ratio = Some(prng.below(100) as f32 / 100.0);
         world.agents.insert(agent.name.clone(), agent);
     }
     world.run(1);
@@ -160,8 +160,8 @@ fn the_linter_finds_what_is_wrong_with_a_plan() {
 #[test]
 fn measured_load_steers_placement_and_vetoes() {
     let mut world = World::new(3);
-    world.agent("w1").metrics.cpu_ratio = 0.7;
-    world.agent("w3").metrics.cpu_ratio = 0.4;
+    world.agent("w1").metrics.cpu_ratio = Some(0.7);
+    world.agent("w3").metrics.cpu_ratio = Some(0.4);
     world.run(40);
     for number in 0..6 {
         world.deploy(&spec(&format!("s{number}"), 1, json!({ "network": {} })));
@@ -178,7 +178,7 @@ fn measured_load_steers_placement_and_vetoes() {
 
     // Over 90 % of CPU it is the last choice, though the others have instances already …
     let mut world = World::new(2);
-    world.agent("w1").metrics.cpu_ratio = 1.0;
+    world.agent("w1").metrics.cpu_ratio = Some(1.0);
     world.run(60);
     world.deploy(&spec("web", 3, json!({})));
     world.run(1);
@@ -200,8 +200,8 @@ fn measured_load_steers_placement_and_vetoes() {
     }
     // … but where all are, the spread decides, and nothing waits.
     let mut world = World::new(2);
-    world.agent("w1").metrics.cpu_ratio = 1.0;
-    world.agent("w2").metrics.cpu_ratio = 0.95;
+    world.agent("w1").metrics.cpu_ratio = Some(1.0);
+    world.agent("w2").metrics.cpu_ratio = Some(0.95);
     world.run(60);
     world.deploy(&spec("web", 2, json!({})));
     world.run(1);
@@ -209,7 +209,7 @@ fn measured_load_steers_placement_and_vetoes() {
 
     // Over 90 % of memory nothing at all, with the reason; under it again, what waits is placed.
     let mut world = World::new(1);
-    world.agent("w1").metrics.memory_available_bytes = 30 * MIB;
+    world.agent("w1").metrics.memory_available_bytes = Some(30 * MIB);
     world.run(60);
     world.deploy(&spec("web", 1, json!({})));
     world.run(1);
@@ -218,7 +218,7 @@ fn measured_load_steers_placement_and_vetoes() {
     let verdict = &instance.decision.as_ref().unwrap().survey.verdicts[0];
     let VerdictKind::Refused { reasons } = &verdict.kind else { panic!("{verdict:?}") };
     assert!(matches!(&reasons[..], [Refused::Load { of, .. }] if of == "memory"), "{reasons:?}");
-    world.agent("w1").metrics.memory_available_bytes = 600 * MIB;
+    world.agent("w1").metrics.memory_available_bytes = Some(600 * MIB);
     world.until(30, |world| world.health("web").healthy == 1);
 }
 
