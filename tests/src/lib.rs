@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod clock;
 mod disk;
 mod lab;
 mod machine;
@@ -15,6 +16,7 @@ mod slow;
 pub mod specs;
 mod traffic;
 
+pub use clock::SteppedClock;
 pub use disk::{Fault, Faults, SmallDisk};
 pub use lab::{Lab, MINUTE, SOON};
 pub use machine::arranged;

@@ -23,7 +23,12 @@ pub use layout::{Layout, Site};
 pub use left::TEST_MOUNT;
 pub use sweep::{Stray, strays};
 
+use nix::sys::signal::Signal;
+
 use crate::wait::TooLate;
+
+/// Agents end in some milliseconds; one that was stopped (SIGSTOP) is killed after this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a cluster could not be started or stopped.
 #[derive(Debug)]
@@ -189,9 +194,16 @@ impl Cluster {
         self.clear();
     }
 
-    /// Kills the daemons and has their instances end; then there should be nothing left on this
+    /// Ends the daemons and has their instances end; then there should be nothing left on this
     /// machine but the folder. What there is, in words; processes among it are ended.
     pub fn clear(&mut self) -> Vec<String> {
+        // An agent that is killed in the middle of a start leaves its group for the next one.
+        for worker in self.workers.iter_mut().flatten() {
+            let _ = worker.signal(Signal::SIGTERM);
+        }
+        for worker in self.workers.iter_mut().flatten() {
+            worker.wait(PATIENCE);
+        }
         for daemon in self.daemons() {
             daemon.kill();
         }

@@ -4,9 +4,7 @@
 //! What a group can do is `cgroup`'s, what is seen `view`'s. A file that is missing (a job of an
 //! older agent's) means that it is not kept apart.
 
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -49,9 +47,6 @@ impl Confinement {
 
     /// Puts it into the job's folder.
     pub(super) fn write(&self, job: &Path) -> io::Result<()> {
-        let path = job.join(CONFINEMENT);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        record::write(&file, self)
+        record::write(&record::create(&job.join(CONFINEMENT))?, self)
     }
 }

@@ -128,10 +128,15 @@ pub(super) enum Status {
     NotStarted(String),
 }
 
-/// Makes room for a record.
+/// Makes room for a record. What is there is written over in its place, which wants no more room:
+/// on a full disk, too, a run has that of the one before it.
 pub(super) fn reserve(path: &Path) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all_at(&[b' '; RECORD_BYTES], 0)
+    put(&create(path)?, &[b' '; RECORD_BYTES])
+}
+
+/// Opens a record to write it, new or in its earlier one's place.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Opens the room, to write into it later.
@@ -143,7 +148,13 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 pub(super) fn write<T: Serialize>(file: &File, record: &T) -> io::Result<()> {
     let mut text = serde_json::to_vec(record)?;
     text.resize(text.len().max(RECORD_BYTES), b' ');
-    file.write_all_at(&text, 0)
+    put(file, &text)
+}
+
+fn put(file: &File, text: &[u8]) -> io::Result<()> {
+    file.write_all_at(text, 0)?;
+    // An earlier one may have been longer.
+    file.set_len(text.len() as u64)
 }
 
 /// Reads a record; none where it is not written yet.

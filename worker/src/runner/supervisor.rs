@@ -120,7 +120,7 @@ impl Runner {
 
     /// With what could not be limited, if anything.
     fn try_start(&mut self, launch: &Launch) -> Result<(Watch, Option<String>), String> {
-        self.forget_runs_before(&launch.job);
+        self.succeed_runs_before(&launch.job);
         let user = self.identity.of(launch.user)?;
         let lock = self.prepare(launch, user.as_ref())?;
         let problem = self.confine(launch)?;
@@ -158,7 +158,14 @@ impl Runner {
         }
         if let Some(entry) = &launch.entry {
             let path = folder.join(ENTRY);
-            write_entry(&path, entry).map_err(|error| failed(&path, error))?;
+            match write_entry(&path, entry) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    // It is for an agent that finds no ledger; the ledger knows the instance.
+                    let _half_of_it = fs::remove_file(&path);
+                    log::warn!("{}: {error}; it is started without", path.display());
+                }
+                written => written.map_err(|error| failed(&path, error))?,
+            }
         }
         Ok(lock)
     }
@@ -319,11 +326,14 @@ impl Runner {
         }
     }
 
-    /// The files of the same job's earlier runs, which are over.
-    fn forget_runs_before(&self, job: &JobRun) {
-        for (found, folder) in self.found_jobs() {
-            if found.job == job.job && found.run < job.run {
-                let _left_for_the_next_start = folders::remove(&folder);
+    /// The files of the same job's earlier runs, which are over, become this one's: it finds room
+    /// on a full disk, too.
+    fn succeed_runs_before(&self, job: &JobRun) {
+        let folder = self.layout.job(job);
+        for (found, earlier) in self.found_jobs() {
+            let is_earlier = found.job == job.job && found.run < job.run;
+            if is_earlier && (folder.exists() || inherit(&earlier, &folder).is_err()) {
+                let _left_for_the_next_start = folders::remove(&earlier);
             }
         }
     }
@@ -349,6 +359,18 @@ impl Runner {
     }
 }
 
+/// What the earlier run told, and its lock, are gone before they could be taken for the new one's.
+fn inherit(earlier: &Path, folder: &Path) -> io::Result<()> {
+    let _had_none = fs::remove_file(earlier.join(LOCK));
+    for name in [RUNNING, EXIT, READINESS] {
+        let path = earlier.join(name);
+        if path.exists() {
+            record::reserve(&path)?;
+        }
+    }
+    fs::rename(earlier, folder)
+}
+
 fn failed(path: &Path, error: io::Error) -> String {
     format!("the worker could not make {}: {error}", path.display())
 }
@@ -364,6 +386,5 @@ fn try_lock(file: &File) -> bool {
 }
 
 fn write_entry(path: &Path, entry: &InstanceEntry) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    record::write(&file, entry)
+    record::write(&record::create(path)?, entry)
 }
