@@ -115,7 +115,7 @@ fn nothing_but_the_times_that_are_shown_goes_by_a_clock_that_is_stepped() {
         format!("{found:?}").contains("port").then_some(())
     });
 
-    // What is shown follows: the agent's own log, and each line's stamp as its service saw the time.
+    // What is shown follows: the agent's own log, and the stamps of lines.
     let year = |text: &str| text.get(..4).and_then(|year| year.parse::<i64>().ok());
     let now = year(&paused).expect("a year");
     assert!(text.lines().filter_map(year).any(|year| year < now), "{text}");
