@@ -30,7 +30,7 @@ pub const GATHERED_BYTES_MAX: usize = 4 * 1024;
 /// head.
 pub const KEPT_BUFFER_BYTES: usize = 2 * 1024;
 /// Large buffers that a loop keeps for the next bodies; more go back to the allocator.
-pub const LARGE_BUFFERS_KEPT: usize = 16;
+pub const LARGE_BUFFERS_KEPT: usize = 32;
 /// A body of which so much is still to come goes through a pipe instead of a buffer: for less, its
 /// few reads and writes are as cheap.
 pub const SPLICED_BYTES_MIN: u64 = 256 * 1024;
