@@ -4,6 +4,7 @@
 
 mod bodies;
 mod chaos;
+mod edges;
 mod failures;
 mod harness;
 mod heads;
