@@ -1,14 +1,17 @@
 //! The controller's sockets are somebody else's (systemd's; here: this test's): it is started again
 //! and again under load, and nobody is refused, nothing is lost.
 
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use tucano_common::metrics;
 use tucano_net::Method;
-use tucano_tests::{Lab, MINUTE, SOON};
+use tucano_tests::{Lab, MINUTE, SOON, raw};
 use tucano_tools::cluster::{Cluster, Daemon, Folder, Layout, Options};
 use tucano_tools::load::{Plan, Report, Stop, run};
 
@@ -96,6 +99,61 @@ fn systemds_own_way_of_handing_over_is_understood() {
         let answer = ask(address, "/v1/services");
         assert!(answer.contains("no_service") || answer.ends_with("404"), "{answer}");
     }
+    daemon.signal(Signal::SIGTERM).expect("it runs");
+    let status = daemon.wait(Duration::from_secs(40));
+    assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", daemon.log());
+}
+
+sockopt_impl!(
+    /// `DeferAcceptSec=` of a socket unit (tcp(7)).
+    DeferAccept,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32
+);
+
+/// The balancer's open connections to clients.
+fn clients(api: SocketAddr) -> u32 {
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(api, ask).text;
+    let own = |line: &&str| {
+        line.starts_with(metrics::HTTP_CONNECTIONS.name) && line.contains("\"client\"")
+    };
+    let values = answer.lines().filter(own).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<u32>().ok()).sum()
+}
+
+#[test]
+fn on_sockets_that_wait_for_bytes_who_says_nothing_is_counted_and_closed() {
+    let folder = Folder::new("test").expect("a folder");
+    let layout = Layout::private(0).expect("addresses");
+    let cluster = Cluster::new(folder, layout, Options::default()).expect("a cluster");
+    let binary = cluster.binary("tucano-controller").expect("it is built");
+    let bind = |address| std::net::TcpListener::bind(address).expect("a free port");
+    let (api, balancer) = (bind(cluster.layout.api), bind(cluster.layout.balancer));
+    for listener in [&api, &balancer] {
+        nix::sys::socket::setsockopt(listener, DeferAccept, &1).expect("a socket option");
+    }
+    let data = cluster.folder.path().join("controller").display().to_string();
+    let log = cluster.folder.path().join("deferred.log");
+    let [api_flag, balancer_flag] =
+        [cluster.layout.api, cluster.layout.balancer].map(|address| address.to_string());
+    let flags = ["--data-dir", &data, "--api-listen", &api_flag, "--balancer-listen"];
+    let flags = flags.into_iter().chain([&*balancer_flag]).map(str::to_owned).collect::<Vec<_>>();
+    let started = Daemon::start_with(binary, &[balancer, api], &flags, &[], &log);
+    let mut daemon = started.unwrap_or_else(|error| panic!("{error}"));
+    let until = |what: &str, count: u32| {
+        let seen = || (clients(cluster.layout.api) == count).then_some(());
+        tucano_tools::wait::until(what, MINUTE, seen).unwrap_or_else(|late| panic!("{late}"));
+    };
+    until("nobody connected", 0);
+    let mut silent = TcpStream::connect(cluster.layout.balancer).expect("it is taken");
+    until("the one who says nothing", 1);
+    silent.set_read_timeout(Some(MINUTE)).expect("a timeout");
+    let mut room = [0; 100];
+    assert_eq!(silent.read(&mut room).expect("it is closed"), 0, "without a word");
+    until("nobody connected", 0);
     daemon.signal(Signal::SIGTERM).expect("it runs");
     let status = daemon.wait(Duration::from_secs(40));
     assert_eq!(status.and_then(|status| status.code()), Some(0), "{}", daemon.log());
