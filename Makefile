@@ -25,13 +25,14 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test sim mutants bench bench-choice bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
 	@echo 'make test       formatting, lints and every test'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
 	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
+	@echo 'make bench-choice  its choice beside round robin, one worker of three under stress'
 	@echo 'make bench-control  the controller with 1,000 fake workers and 20,000 instances'
 	@echo 'make bench-supervisor  the agent beside supervisord and pm2 (SUPERVISORD=…, PM2=…, KEPT=$(KEPT))'
 	@echo 'make bench-build  what a build costs the service beside it'
@@ -107,6 +108,13 @@ bench: need-bench release
 	$(CARGO) build --release -p tucano-tools --bin tucano-load
 	python3 tools/bench/bench.py --controller $(TARGET)/release/tucano-controller \
 		--load $(TARGET)/release/tucano-load --rounds $(ROUNDS) --only '$(ONLY)'
+
+# The choice of an instance beside HAProxy's and nginx's round robin, one worker of three under stress.
+bench-choice: need-bench release
+	$(CARGO) build --release -p tucano-tools --bin tucano-load
+	python3 tools/bench/choice.py --worker $(TARGET)/release/tucano-worker \
+		--controller $(TARGET)/release/tucano-controller --load $(TARGET)/release/tucano-load \
+		--rounds $(ROUNDS)
 
 # The agent beside supervisord and pm2: memory, CPU, time from a start request to the process.
 SUPERVISORD ?= supervisord
