@@ -40,6 +40,14 @@ pub const PIPE_BYTES: usize = 256 * 1024;
 pub const PIPES_MAX: usize = 256;
 /// Pipes that a loop keeps for the next long bodies.
 pub const PIPES_KEPT: usize = 8;
+/// Of those a loop with little to do keeps so many: one is lent again and again,
+pub const LARGE_BUFFERS_AT_REST: usize = 1;
+/// and of the small ones a few for what is answered slowly.
+pub const SMALL_BUFFERS_AT_REST: usize = 8;
+/// A loop looks so often whether it holds memory that it does not use; not while it is idle.
+pub const REST_INTERVAL: Duration = Duration::from_secs(5);
+/// A loop that began no more requests than this since it looked last has little to do.
+pub const REST_REQUESTS_MAX: u64 = 100;
 /// Clients of one loop; more wait in the listen queue. Each idle one costs half a KiB.
 pub const LOOP_CLIENTS_MAX: usize = 16 * 1024;
 /// Idle connections that a loop keeps to one instance.

@@ -5,7 +5,10 @@
 //! one used last, so a loop with little to do touches the same memory again and again.
 
 use super::splice::Pipes;
-use tucano_common::limits::{BODY_BUFFER_BYTES, KEPT_BUFFER_BYTES, LARGE_BUFFERS_KEPT};
+use tucano_common::limits::{
+    BODY_BUFFER_BYTES, KEPT_BUFFER_BYTES, LARGE_BUFFERS_AT_REST, LARGE_BUFFERS_KEPT,
+    SMALL_BUFFERS_AT_REST,
+};
 
 /// Some bytes, and room behind them.
 pub(super) struct Buf {
@@ -146,6 +149,18 @@ impl Buffers {
         room.copy_from_slice(bytes);
         buf.filled(bytes.len());
         true
+    }
+
+    /// Whether more lies here than a loop with little to do needs.
+    pub(super) fn have_spare(&self) -> bool {
+        self.large.len() > LARGE_BUFFERS_AT_REST || self.small.len() > SMALL_BUFFERS_AT_REST
+    }
+
+    /// Gives back what lies here unused, but for a few.
+    pub(super) fn give_back(&mut self) {
+        self.large.truncate(LARGE_BUFFERS_AT_REST);
+        self.small.truncate(SMALL_BUFFERS_AT_REST);
+        self.gathered = Vec::new();
     }
 
     /// Large buffers that lie here.

@@ -32,6 +32,7 @@ use super::cuts::Cuts;
 use super::listen::{Accepted, Listeners};
 use super::pools::Pools;
 use super::report::Reports;
+use super::rest::Rest;
 use super::slab::{Key, Slab};
 use super::socket::Socket;
 use super::stats::{LoopStats, Tally};
@@ -96,6 +97,8 @@ pub(super) struct Lb {
     pub(super) prng: Prng,
     /// The turn's clock reading.
     pub(super) now: Mono,
+    /// When it looks for what it does not need.
+    pub(super) rest: Rest,
     /// When there are chores at the latest.
     pub(super) chores_at: Option<Mono>,
     /// The loop is to end.
@@ -138,6 +141,7 @@ impl Lb {
         self.stop_accepting();
         self.act_on_notes();
         self.tell_cuts();
+        self.plan_rest();
         self.reports.flush();
         if let Some(log) = &mut self.access_log
             && !log.hand_over()
@@ -236,6 +240,7 @@ impl Lb {
         self.notes = notes;
         self.chores_at = None;
         self.look_for_silence();
+        self.give_back();
         let releasing = self.releasing.drain(..).map(Note::Changed);
         self.notes.extend(releasing);
         if let Some(oldest) = self.pools.oldest() {

@@ -21,6 +21,7 @@
 //! | `finish` | the end of an exchange |
 //! | `refusal` | our own answers |
 //! | `inbox`, `report` | what a loop is told, and tells |
+//! | `rest` | what is given back after a rush |
 //! | `access` | the access log |
 //! | `stats` | the ledger, and what `/metrics` shows |
 //! | `connections`, `pools`, `slab`, `buffers`, `wheel`, `socket` | what it is made of |
@@ -48,6 +49,7 @@ mod receive;
 mod refusal;
 mod relay;
 mod report;
+mod rest;
 mod send;
 mod silence;
 mod slab;
@@ -268,6 +270,7 @@ fn new_loop(
         notes: Vec::new(),
         prng,
         now,
+        rest: Default::default(),
         chores_at: None,
         stopping: None,
         config,

@@ -51,6 +51,11 @@ impl Pools {
         pool.pop_back().map(|(key, _)| key)
     }
 
+    /// Gives back room that nothing is in.
+    pub(super) fn give_back(&mut self) {
+        self.by_member.iter_mut().for_each(VecDeque::shrink_to_fit);
+    }
+
     /// Forgets one connection, wherever it is.
     pub(super) fn remove(&mut self, member: MemberIx, key: Key<Upstream>) {
         let Some(pool) = self.by_member.get_mut(member.0 as usize) else { return };

@@ -57,14 +57,18 @@ struct Slot<T> {
 
 /// Values in slots; a slot is used again, its key is not.
 pub(super) struct Slab<T> {
+    /// A page that was given back is empty until it is needed again.
     pages: Vec<Box<[Slot<T>]>>,
+    pages_held: usize,
     free: Vec<u32>,
     len: usize,
+    /// Slots of new pages begin with it: later than every key of a page that was given back.
+    generation: u32,
 }
 
 impl<T> Slab<T> {
     pub(super) const fn new() -> Slab<T> {
-        Slab { pages: Vec::new(), free: Vec::new(), len: 0 }
+        Slab { pages: Vec::new(), pages_held: 0, free: Vec::new(), len: 0, generation: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -124,10 +128,39 @@ impl<T> Slab<T> {
     }
 
     fn add_page(&mut self) {
-        let first = (self.pages.len() * PAGE_SLOTS) as u32;
-        let slots = (0..PAGE_SLOTS).map(|_| Slot { generation: 0, value: None });
-        self.pages.push(slots.collect());
+        let place = self.pages.iter().position(|page| page.is_empty());
+        let place = place.unwrap_or(self.pages.len());
+        let first = (place * PAGE_SLOTS) as u32;
+        let generation = self.generation;
+        let slots = (0..PAGE_SLOTS).map(|_| Slot { generation, value: None }).collect();
+        match self.pages.get_mut(place) {
+            Some(page) => *page = slots,
+            None => self.pages.push(slots),
+        }
+        self.pages_held += 1;
         self.free.extend((first..first + PAGE_SLOTS as u32).rev());
+    }
+
+    /// Whether far more is held than is used.
+    pub(super) fn is_sparse(&self) -> bool {
+        self.pages_held * PAGE_SLOTS > 4 * self.len + 2 * PAGE_SLOTS
+    }
+
+    /// Gives back the pages in which nothing is.
+    pub(super) fn give_back(&mut self) {
+        for page in &mut self.pages {
+            if page.iter().all(|slot| slot.value.is_none()) {
+                let newest = page.iter().map(|slot| slot.generation).max();
+                self.generation = self.generation.max(newest.unwrap_or_default());
+                self.pages_held -= usize::from(!page.is_empty());
+                *page = Box::default();
+            }
+        }
+        let pages = &self.pages;
+        self.free.retain(|index| {
+            pages.get((*index >> PAGE_BITS) as usize).is_some_and(|page| !page.is_empty())
+        });
+        self.free.shrink_to_fit();
     }
 }
 
@@ -161,5 +194,34 @@ mod tests {
         assert!(slab.iter().all(|(key, n)| n % 2 == 1 && keys[*n] == key));
         (0..500).for_each(|n| assert!(slab.insert(n).index < 1024));
         assert_eq!(slab.pages.len(), 4);
+    }
+
+    #[test]
+    fn pages_are_given_back_and_no_old_key_finds_what_comes_after() {
+        let mut slab = Slab::new();
+        let keys: Vec<_> = (0..2048).map(|n| slab.insert(n)).collect();
+        assert!(!slab.is_sparse());
+        // All but one, in the fourth page; the first slot of all is used once more.
+        keys.iter().filter(|key| key.index != 800).for_each(|key| {
+            assert!(slab.remove(*key).is_some());
+        });
+        let again = slab.insert(9);
+        slab.remove(again);
+        assert!(slab.is_sparse());
+        slab.give_back();
+        assert!(!slab.is_sparse());
+        assert_eq!((slab.pages_held, slab.len(), slab.iter().count()), (1, 1, 1));
+        assert!(slab.get(again).is_none() && slab.key_at(0).is_none());
+        let stays = keys.iter().find(|key| key.index == 800).copied();
+        assert_eq!(stays.and_then(|key| slab.get(key)), Some(&800));
+        let new: Vec<_> = (0..2047).map(|n| slab.insert(n)).collect();
+        assert_eq!((slab.pages.len(), slab.len()), (8, 2048));
+        let old = keys.iter().filter(|key| key.index != 800).chain([&again]);
+        assert!(old.into_iter().all(|key| slab.get(*key).is_none()), "they are over");
+        assert!(new.iter().enumerate().all(|(n, key)| slab.get(*key) == Some(&n)));
+        // Empty twice over: nothing is held.
+        new.iter().chain(&stays).for_each(|key| assert!(slab.remove(*key).is_some()));
+        (0..2).for_each(|_| slab.give_back());
+        assert_eq!((slab.pages_held, slab.free.capacity()), (0, 0));
     }
 }

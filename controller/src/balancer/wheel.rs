@@ -65,6 +65,13 @@ impl Wheel {
         }
     }
 
+    /// Gives back the places behind the last one who is watched.
+    pub(super) fn give_back(&mut self) {
+        let last = self.links.iter().rposition(|link| link.tick != 0);
+        self.links.truncate(last.map_or(0, |last| last + 1));
+        self.links.shrink_to_fit();
+    }
+
     /// Takes out one whose time to be looked at has come.
     pub(super) fn pop(&mut self, now: Mono) -> Option<u32> {
         let today = tick_of(now);

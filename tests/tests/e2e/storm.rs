@@ -23,20 +23,20 @@ const HELD: &str = "TUCANO_LOAD_HELD";
 const FRESH: &str = "TUCANO_LOAD_NEW";
 
 const INSTANCES: usize = 4;
-/// What may stay, in KiB: the history of what went on and the database's cache (some 2 MiB after
-/// thirty rounds), buffers that are lent again,
-const KEPT_KIB_MAX: u64 = 4 * 1024;
-/// and a fourth of a KiB for each connection that was held: its place is used again.
-const CONNECTIONS_A_KEPT_KIB: usize = 4;
+/// What may stay, in KiB, once it is quiet: some buffers, the database's cache,
+const KEPT_KIB_MAX: u64 = 512;
+/// and the history of each round: revisions, instances that ended, events.
+const ROUND_KIB_MAX: u64 = 32;
 
 fn number(variable: &str, small: usize) -> usize {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(small)
 }
 
-/// A line of /proc/PID/status, in KiB.
+/// What a process holds of its own, in KiB: resident, without the pages of its program's file that
+/// it has run through so far.
 fn resident_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
     line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
 }
 
@@ -126,7 +126,7 @@ fn a_storm_loses_no_request_and_leaves_nothing_behind() {
     let held: Report = holding.join().expect("the generator ends");
     lab.until("nobody connected", MINUTE, || (clients(&lab) == 0).then_some(()));
     let mut after_kib = resident_kib(pid);
-    let kept_kib_max = KEPT_KIB_MAX + (held_count / CONNECTIONS_A_KEPT_KIB) as u64;
+    let kept_kib_max = KEPT_KIB_MAX + ROUND_KIB_MAX * rounds as u64;
     // Too late or not, the figures are told first.
     let _ = tucano_tools::wait::until("memory to be given back", MINUTE / 2, || {
         after_kib = resident_kib(pid);

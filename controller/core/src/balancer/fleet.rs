@@ -223,6 +223,11 @@ impl Fleet {
         }
     }
 
+    /// Requests that were given to anybody so far.
+    pub fn begun(&self) -> u64 {
+        self.turn
+    }
+
     /// The head of an answer came so long after its request was sent.
     pub fn answered(&mut self, member: MemberIx, latency: Duration, now: Mono) {
         if let Some(member) = self.member_mut(member) {
