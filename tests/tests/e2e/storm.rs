@@ -130,7 +130,7 @@ fn a_storm_loses_no_request_and_leaves_nothing_behind() {
     // Too late or not, the figures are told first.
     let _ = tucano_tools::wait::until("memory to be given back", MINUTE / 2, || {
         after_kib = resident_kib(pid);
-        (after_kib <= before_kib + kept_kib_max).then_some(())
+        (after_kib <= before_kib + KEPT_KIB_MAX).then_some(())
     });
     let ledger = requests(&lab);
     println!(
