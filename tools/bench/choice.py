@@ -3,7 +3,7 @@
 
     tools/bench/choice.py --worker target/release/tucano-worker
         --controller target/release/tucano-controller --load target/release/tucano-load
-        [--rounds 3] [--seconds 10] [--rate 400] [--percent 8]
+        [--rounds 3] [--seconds 8] [--rate 400] [--percent 4]
 
 One controller, three workers, one instance of a service on each, whose answers cost CPU time. The
 third instance's control group gets a few percent of a core: its own worker is busy with other things.
@@ -159,9 +159,9 @@ def main():
     for name in ("worker", "controller", "load"):
         args.add_argument(f"--{name}", required=True)
     args.add_argument("--rounds", type=int, default=3)
-    args.add_argument("--seconds", type=int, default=10)
+    args.add_argument("--seconds", type=int, default=8)
     args.add_argument("--rate", type=int, default=400)
-    args.add_argument("--percent", type=int, default=8)
+    args.add_argument("--percent", type=int, default=4)
     args = args.parse_args()
     folder = tempfile.mkdtemp(prefix="tucano-bench-")
     os.chmod(folder, 0o755)
