@@ -146,12 +146,32 @@ fn look_through(conn: &Connection, path: &Path) -> Result<(), Refusal> {
     }
     let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
     let mut rows = statement.query([])?;
-    if let Some(row) = rows.next()? {
-        let table: String = row.get(0)?;
-        let what = format!("a row of {table} refers to nothing");
-        return Err(Refusal::Open(OpenError::corrupt(path, &what)));
+    let lost = match rows.next()? {
+        Some(row) => Some(row.get::<_, String>(0)?),
+        None => instance_without(conn)?.then(|| "instances".to_owned()),
+    };
+    match lost {
+        Some(table) => {
+            let what = format!("a row of {table} refers to nothing");
+            Err(Refusal::Open(OpenError::corrupt(path, &what)))
+        }
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether an instance's service or survey is not there: no foreign keys hold that, see
+/// [`VERSION_2`](super::schema::VERSION_2).
+fn instance_without(conn: &Connection) -> rusqlite::Result<bool> {
+    let is_new = "SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'instances')";
+    if conn.query_row(is_new, [], |row| row.get(0))? {
+        return Ok(false);
+    }
+    let sql = "SELECT EXISTS (
+                   SELECT 1 FROM instances
+                   WHERE service NOT IN (SELECT name FROM services)
+                      OR survey NOT IN (SELECT id FROM surveys)
+               )";
+    conn.query_row(sql, [], |row| row.get(0))
 }
 
 /// Does something that is interrupted after so long. The thread that would do so has ended when

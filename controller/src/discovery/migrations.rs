@@ -10,7 +10,7 @@ use super::inspect::APPLICATION_ID;
 use super::schema;
 
 /// Every step since the first release.
-pub(super) const MIGRATIONS: [&str; 1] = [schema::VERSION_1];
+pub(super) const MIGRATIONS: [&str; 2] = [schema::VERSION_1, schema::VERSION_2];
 
 /// Brings a file of version `from` to the newest.
 pub(super) fn apply(conn: &mut Connection, from: i64) -> rusqlite::Result<()> {

@@ -113,9 +113,7 @@ impl Store {
     /// Writes a batch whole, or nothing of it. After `Ok` it survives a power cut.
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
         let transaction = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for change in &batch.changes {
-            rows::apply(&transaction, change)?;
-        }
+        rows::apply(&transaction, &batch.changes)?;
         let kept = events::append(&transaction, self.kept, &batch.events, &events::BOUNDS)?;
         metrics::insert(&transaction, &batch.points)?;
         for (digest, bytes, at) in &batch.artifacts {

@@ -50,7 +50,25 @@ pub(crate) fn open(scratch: &Scratch) -> Result<(DataDir, Store, Stored), OpenEr
     Ok((dir, store, stored))
 }
 
-fn refusal(scratch: &Scratch) -> String {
+/// Brings a database to the schema of the first release, with what is in it.
+pub(crate) fn as_the_first_release(scratch: &Scratch) {
+    let schema = schema::VERSION_1;
+    let from = schema.find("CREATE TABLE instances").expect("a table");
+    let upto = schema.find("CREATE TABLE events").expect("the next");
+    let columns = "id, service, revision, born_revision, restart_epoch, deployment, replaces,
+                   worker, state, status, since_ms, survey, chosen, restart_nonce, observed,
+                   created_at_ms, event";
+    let conn = Connection::open(scratch.database()).expect("opened");
+    conn.execute_batch(&format!(
+        "ALTER TABLE instances RENAME TO newer; {}
+         INSERT INTO instances SELECT {columns} FROM newer; DROP TABLE newer;
+         PRAGMA user_version = 1;",
+        &schema[from..upto]
+    ))
+    .expect("as it was");
+}
+
+pub(crate) fn refusal(scratch: &Scratch) -> String {
     match open(scratch) {
         Ok(_) => panic!("it was opened"),
         Err(error) => error.to_string(),
@@ -156,7 +174,7 @@ fn a_newer_schema_is_refused_in_words() {
     conn.pragma_update(None, "user_version", 99).expect("set");
     drop(conn);
     let refused = refusal(&scratch);
-    assert!(refused.contains("newer release (schema 99, this one knows 1)"), "{refused}");
+    assert!(refused.contains("newer release (schema 99, this one knows 2)"), "{refused}");
 }
 
 #[test]

@@ -68,10 +68,13 @@ pub struct Observed {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Wall>,
     /// Starts in place after the first.
+    #[serde(skip_serializing_if = "is_zero")]
     pub restarts: u32,
     /// The nonce of the last restart by hand that was carried out.
+    #[serde(skip_serializing_if = "is_zero")]
     pub restart_nonce: u32,
     /// Failed starts and runs in a row.
+    #[serde(skip_serializing_if = "is_zero")]
     pub failures_in_row: u32,
     /// When it failed: as many of the last as can move it to another worker.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -92,6 +95,11 @@ pub struct Observed {
     /// When it was first healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Wall>,
+}
+
+/// What is not stored of [`Observed`]: a new instance has nothing.
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Where an instance is.

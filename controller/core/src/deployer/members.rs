@@ -90,6 +90,20 @@ impl Deployer {
         staying().map(member).collect()
     }
 
+    /// How many members there are, where each is current and counts: the first that does not is an
+    /// answer, and mostly it is the first of all.
+    pub(super) fn all_ready(&self, service: &Service, spec: &Spec, at: At) -> Option<usize> {
+        let mut count = 0;
+        for instance in self.cluster.alive_of(&service.name).filter(|each| each.state.stays()) {
+            let current = self.standing(service, instance, at) == Standing::Current;
+            if !current || progress(instance, spec, at.steady) != Progress::Ready {
+                return None;
+            }
+            count += 1;
+        }
+        Some(count)
+    }
+
     fn standing(&self, service: &Service, instance: &Instance, at: At) -> Standing {
         let drain = instance.state.place().and_then(|place| self.drain_deadline(&place.worker));
         match drain {

@@ -13,7 +13,7 @@ use super::core::{At, Deployer, Due};
 use super::journal::Story;
 use super::judge::{Finding, judge, ready_at, start_deadline};
 use super::members::done;
-use super::rollout::{Progress, Standing, rollout};
+use super::rollout::rollout;
 use crate::cluster::{
     DeploymentStatus, EventKind, Instance, Leaving, Phase, Service, State, Waiting,
 };
@@ -121,12 +121,8 @@ impl Deployer {
         if service.phase != Phase::Deploying || self.is_paused(&service) {
             return;
         }
-        let members = self.members(&service, &spec, at);
-        let ready = members
-            .iter()
-            .all(|each| each.standing == Standing::Current && each.progress == Progress::Ready);
-        let done = done(&self.cluster, &service, &spec);
-        if ready && members.len() + done >= spec.concurrency as usize {
+        let Some(ready) = self.all_ready(&service, &spec, at) else { return };
+        if ready + done(&self.cluster, &service, &spec) >= spec.concurrency as usize {
             self.succeed(&service, at);
         }
     }

@@ -19,7 +19,7 @@ use tucano_controller_core::deployer::{Command, Config, Fact, Introduction, Rows
 
 use super::super::ports::Ports;
 use super::super::shell::{Arrived, Links, Shell};
-use crate::discovery::tests::Scratch;
+use crate::discovery::tests::{Scratch, as_the_first_release};
 use crate::discovery::{DataDir, Store};
 use crate::msgs::{
     Answer, Ask, Block, Document, FromLoop, News, Query, Reply, Ticket, ToLoop, ToManager,
@@ -99,9 +99,23 @@ impl Bench {
 
     /// The process dies here, and another one starts on the same folder.
     pub(super) fn crash(self) -> Bench {
-        let Bench { scratch, shell, now, loops, _dir, .. } = self;
-        drop((shell, loops, _dir));
+        let now = self.now;
+        Bench::open(self.end(), now)
+    }
+
+    /// The same, and what stands there was written by the first release.
+    pub(super) fn upgrade(self) -> Bench {
+        let now = self.now;
+        let scratch = self.end();
+        as_the_first_release(&scratch);
         Bench::open(scratch, now)
+    }
+
+    /// The process dies here.
+    pub(super) fn end(self) -> Scratch {
+        let Bench { scratch, shell, loops, _dir, .. } = self;
+        drop((shell, loops, _dir));
+        scratch
     }
 
     pub(super) fn wait(&mut self, time: Duration) {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tucano_controller_core::cluster::LeaseState;
 use tucano_controller_core::deployer::{Command, Fact};
 
 use super::bench::{Bench, deploy, service, worker};
 use super::{rows, sorted};
+use crate::discovery::tests::refusal;
 use crate::msgs::{News, Query};
 
 /// SQLite's code for an fsync that failed.
@@ -148,4 +150,19 @@ fn a_file_that_was_damaged_meanwhile_stops_writing_for_good() {
     assert_eq!(bench.command(deploy("more", 1)).0, 503);
     assert_eq!(bench.serving(), 1);
     assert_eq!(bench.get(Query::Service(service("web"))).0, 200);
+}
+
+#[test]
+fn an_instance_whose_service_or_survey_is_gone_is_damage() {
+    for change in ["DELETE FROM surveys", "DELETE FROM services"] {
+        let scratch = running().end();
+        let conn = Connection::open(scratch.path().join("tucano.db")).expect("opened");
+        conn.pragma_update(None, "foreign_keys", false).expect("a pragma");
+        // What else refers to a service would be found first.
+        conn.execute_batch("DELETE FROM revisions; DELETE FROM deployments").expect("changed");
+        conn.execute(change, []).expect("changed");
+        drop(conn);
+        let said = refusal(&scratch);
+        assert!(said.contains("a row of instances refers to nothing"), "{change}: {said}");
+    }
 }

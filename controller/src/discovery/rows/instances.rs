@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Statement, params};
 use serde::{Deserialize, Serialize};
 use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::time::Wall;
-use tucano_controller_core::cluster::{Decision, Instance, Observed, Survey, Verdict, VerdictKind};
+use tucano_controller_core::cluster::{Decision, Instance, Survey, Verdict, VerdictKind};
 
 use crate::discovery::columns::{
     big, from_json, json, number, number_or_none, read as value, read_or_none,
@@ -20,68 +20,49 @@ use crate::discovery::columns::{
 const SELECT: &str = "
     SELECT id, service, revision, born_revision, restart_epoch, deployment, replaces, status,
            since_ms, survey, chosen, restart_nonce, observed, created_at_ms, event
-    FROM instances ORDER BY id";
+    FROM instances ORDER BY key";
+
+/// Writes an instance whole, new or not.
+pub(super) const PUT: &str = "
+    REPLACE INTO instances VALUES
+        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)";
 
 type Surveys = BTreeMap<u64, Arc<Survey>>;
 
-/// An instance's columns but the two that refer to other tables. SQLite keeps a journal of its own
-/// for each statement that writes such a column beside others, or that inserts or updates; of
-/// twenty thousand instances that is half of the time.
-const UPDATE: &str = "
-    UPDATE instances SET
-        revision = ?3, born_revision = ?4, restart_epoch = ?5, deployment = ?6, replaces = ?7,
-        worker = ?8, state = ?9, status = ?10, since_ms = ?11, chosen = ?13, restart_nonce = ?14,
-        observed = ?15, created_at_ms = ?16, event = ?17
-    WHERE id = ?1 AND service = ?2 AND survey IS ?12";
+/// An instance's key: its id as a number. The sign bit is a bit as any other.
+pub(super) fn key(id: InstanceId) -> i64 {
+    id.0.cast_signed()
+}
 
-const INSERT: &str = "
-    INSERT INTO instances VALUES
-        (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
-    ON CONFLICT (id) DO NOTHING";
-
-/// For one that got its decision later than its row.
-const UPDATE_ALL: &str = "
-    UPDATE instances SET
-        service = ?2, revision = ?3, born_revision = ?4, restart_epoch = ?5, deployment = ?6,
-        replaces = ?7, worker = ?8, state = ?9, status = ?10, since_ms = ?11, survey = ?12,
-        chosen = ?13, restart_nonce = ?14, observed = ?15, created_at_ms = ?16, event = ?17
-    WHERE id = ?1";
-
-/// Writes one whole.
-pub(super) fn put(conn: &Connection, instance: &Instance) -> rusqlite::Result<()> {
+/// Writes one whole; `statement` is [`PUT`].
+pub(super) fn put(statement: &mut Statement<'_>, instance: &Instance) -> rusqlite::Result<()> {
     let decision = instance.decision.as_ref();
-    let id = instance.id.to_string();
-    let deployment = instance.deployment.map(|id| id.to_string());
-    let replaces = instance.replaces.map(|id| id.to_string());
-    let (status, observed) = (json(&instance.state)?, json(&instance.observed)?);
-    // A new one has not been seen by its worker: its row is not looked for.
-    let is_new = instance.observed == Observed::default();
-    let statements =
-        if is_new { [INSERT, UPDATE, UPDATE_ALL] } else { [UPDATE, INSERT, UPDATE_ALL] };
-    for sql in statements {
-        let written = conn.prepare_cached(sql)?.execute(params![
-            id,
-            instance.service.as_str(),
-            big(instance.revision),
-            big(instance.born_revision),
-            instance.restart_epoch,
-            deployment,
-            replaces,
-            instance.state.worker().map(WorkerName::as_str),
-            instance.state.as_str(),
-            status,
-            instance.since.0,
-            decision.map(|decision| big(decision.survey.id)),
-            decision.and_then(|decision| decision.chosen.as_ref()).map(WorkerName::as_str),
-            instance.restart_nonce,
-            observed,
-            instance.created_at.0,
-            big(instance.event),
-        ])?;
-        if written > 0 {
-            break;
-        }
-    }
+    statement.execute(params![
+        key(instance.id),
+        instance.id.to_string(),
+        instance.service.as_str(),
+        big(instance.revision),
+        big(instance.born_revision),
+        instance.restart_epoch,
+        instance.deployment.map(|id| id.to_string()),
+        instance.replaces.map(|id| id.to_string()),
+        instance.state.worker().map(WorkerName::as_str),
+        instance.state.as_str(),
+        json(&instance.state)?,
+        instance.since.0,
+        decision.map(|decision| big(decision.survey.id)),
+        decision.and_then(|decision| decision.chosen.as_ref()).map(WorkerName::as_str),
+        instance.restart_nonce,
+        json(&instance.observed)?,
+        instance.created_at.0,
+        big(instance.event),
+    ])?;
+    Ok(())
+}
+
+/// Deletes one.
+pub(super) fn delete(conn: &Connection, id: InstanceId) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM instances WHERE key = ?1")?.execute([key(id)])?;
     Ok(())
 }
 
@@ -105,12 +86,21 @@ struct Found {
     kind: VerdictKind,
 }
 
+/// Neighbours are alike more often than not: a group is looked for only where they differ.
 fn grouped(verdicts: &[Verdict]) -> Vec<Alike<'_>> {
-    let mut groups: BTreeMap<&VerdictKind, Vec<&WorkerName>> = BTreeMap::new();
-    for verdict in verdicts {
-        groups.entry(&verdict.kind).or_default().push(&verdict.worker);
+    let mut groups: BTreeMap<&VerdictKind, usize> = BTreeMap::new();
+    let mut alike: Vec<Alike<'_>> = Vec::new();
+    let mut last = 0;
+    for Verdict { worker, kind } in verdicts {
+        if alike.get(last).is_none_or(|group| group.kind != kind) {
+            last = *groups.entry(kind).or_insert(alike.len());
+            if last == alike.len() {
+                alike.push(Alike { workers: Vec::new(), kind });
+            }
+        }
+        alike[last].workers.push(worker);
     }
-    groups.into_iter().map(|(kind, workers)| Alike { workers, kind }).collect()
+    alike
 }
 
 fn ungrouped(found: Vec<Found>) -> Vec<Verdict> {

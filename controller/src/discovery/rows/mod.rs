@@ -8,11 +8,21 @@ mod instances;
 mod services;
 mod workers;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, Statement};
 use tucano_controller_core::deployer::{Change, Rows};
 
-/// Carries out one change.
-pub(super) fn apply(conn: &Connection, change: &Change) -> rusqlite::Result<()> {
+/// Carries out changes, in their order. Instances are what there may be thousands of: their
+/// statement is looked for once.
+pub(super) fn apply(conn: &Connection, changes: &[Change]) -> rusqlite::Result<()> {
+    let mut put_instance = conn.prepare_cached(instances::PUT)?;
+    changes.iter().try_for_each(|change| apply_one(conn, &mut put_instance, change))
+}
+
+fn apply_one(
+    conn: &Connection,
+    put_instance: &mut Statement<'_>,
+    change: &Change,
+) -> rusqlite::Result<()> {
     match change {
         Change::PutWorker(worker) => workers::put(conn, worker),
         Change::PutGeneration { worker, generation } => {
@@ -27,8 +37,8 @@ pub(super) fn apply(conn: &Connection, change: &Change) -> rusqlite::Result<()> 
         Change::DropDeployment(id) => drop_row(conn, "DELETE FROM deployments WHERE id = ?1", id),
         Change::PutSurvey(survey) => instances::put_survey(conn, survey),
         Change::DropSurvey(id) => instances::drop_survey(conn, *id),
-        Change::PutInstance(instance) => instances::put(conn, instance),
-        Change::DropInstance(id) => drop_row(conn, "DELETE FROM instances WHERE id = ?1", id),
+        Change::PutInstance(instance) => instances::put(put_instance, instance),
+        Change::DropInstance(id) => instances::delete(conn, *id),
     }
 }
 
