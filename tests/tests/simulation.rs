@@ -81,3 +81,17 @@ fn where_nothing_goes_wrong_no_request_fails() {
         assert!(summary.requests > 0, "seed {seed}: nobody asked");
     }
 }
+
+#[test]
+fn strained_machines_are_left_out_and_the_cluster_comes_to_rest() {
+    let strains = [
+        Faults { pressure_s: 0.1, ..Faults::NONE },
+        Faults { memory_taken_s: 0.1, ..Faults::NONE },
+        Faults { overload_s: 0.1, ..Faults::NONE },
+    ];
+    for faults in strains {
+        let histories = (0..8).map(|seed| sim::run_with(seed, faults.clone()).unwrap());
+        let vetoes: u64 = histories.map(|summary| summary.vetoes).sum();
+        assert!(vetoes > 8, "{vetoes} decisions with {faults:?}");
+    }
+}

@@ -29,13 +29,21 @@ pub(super) struct Agent {
     pub(super) machine: Machine,
     pub(super) clock: Clock,
     pub(super) mind: Option<Mind>,
-    pub(super) overloaded_until: Time,
+    pub(super) strain: Strain,
     disk: Option<Ledger>,
     /// The last ledger did not get there.
     ledger_failed: bool,
     /// On its way to the disk, and whether it will arrive.
     saving: Option<(u64, Ledger, bool)>,
     prng: Prng,
+}
+
+/// Until when its machine measures too much of something.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Strain {
+    pub(super) cpu_until: Time,
+    pub(super) pressure_until: Time,
+    pub(super) memory_until: Time,
 }
 
 /// The agent's process.
@@ -61,7 +69,7 @@ impl Agent {
             machine: Machine::new(index, layout, prng.fork()),
             clock: Clock::new(ppm),
             mind: None,
-            overloaded_until: 0,
+            strain: Strain::default(),
             disk: None,
             ledger_failed: false,
             saving: None,

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tucano_common::id::{DeploymentId, InstanceId};
 use tucano_common::limits::{HOST_MEMORY_KEPT_BYTES, HOST_MEMORY_KEPT_PERCENT};
-use tucano_common::name::ServiceName;
+use tucano_common::name::{ServiceName, WorkerName};
 use tucano_common::time::Wall;
 use tucano_controller_core::balancer::table::Duty;
 use tucano_controller_core::cluster::{
-    Admission, Cluster, DeploymentStatus, Instance, LeaseState, Leaving, Phase, State, VerdictKind,
+    Admission, Cluster, DeploymentStatus, Instance, LeaseState, Leaving, Phase, Refused, State,
+    Survey, Verdict, VerdictKind,
 };
 use tucano_controller_core::deployer::placement::{Ask, plan};
 use tucano_worker_core::Job;
@@ -23,6 +24,24 @@ use super::names;
 /// Something may be wrong for so long: heartbeats are lost, leases run out, drains take their time.
 const BOUND: Time = 45 * SECOND;
 
+/// Whether a worker was left out, or taken last, because of what it measured.
+fn is_veto(verdict: &Verdict) -> bool {
+    match &verdict.kind {
+        VerdictKind::Feasible(score) => score.overloaded,
+        VerdictKind::Refused { reasons } => {
+            reasons.iter().any(|reason| matches!(reason, Refused::Load { .. }))
+        }
+    }
+}
+
+/// Whether a worker was chosen that is strained though another would do that is not.
+fn is_strained(survey: &Survey, chosen: &WorkerName) -> bool {
+    let strained = |it: &&Verdict| matches!(&it.kind, VerdictKind::Feasible(it) if it.overloaded);
+    let at_ease = |it: &Verdict| matches!(&it.kind, VerdictKind::Feasible(it) if !it.overloaded);
+    survey.verdicts.iter().filter(strained).any(|it| it.worker == *chosen)
+        && survey.verdicts.iter().any(at_ease)
+}
+
 /// Since when something is wrong.
 #[derive(Default)]
 pub(super) struct Checks {
@@ -30,6 +49,8 @@ pub(super) struct Checks {
     dead_routes: BTreeMap<InstanceId, Time>,
     /// The last survey that was looked at.
     last_survey: u64,
+    /// Decisions that a worker was left out of because of what it measured.
+    pub(super) vetoes: u64,
     deploying: BTreeMap<DeploymentId, Time>,
     leaving: BTreeMap<InstanceId, Time>,
     known_instances: BTreeMap<InstanceId, Option<u64>>,
@@ -59,6 +80,7 @@ impl Checks {
 
     fn look_at_decisions(&mut self, cluster: &Cluster, bus: &mut Bus) {
         let last = self.last_survey;
+        let mut surveys = BTreeSet::new();
         for instance in cluster.instances() {
             let Some(decision) = &instance.decision else { continue };
             let survey = &decision.survey;
@@ -78,6 +100,14 @@ impl Checks {
             };
             if decision.chosen.clone().is_some_and(|worker| !chosen(worker)) {
                 bus.fault(|| format!("{}: placed where it was found not to fit", instance.id));
+            }
+            // The others of a survey come after its first, for which it was made.
+            if survey.id > last && surveys.insert(survey.id) {
+                self.vetoes += u64::from(survey.verdicts.iter().any(is_veto));
+                if let Some(worker) = decision.chosen.as_ref().filter(|it| is_strained(survey, it))
+                {
+                    bus.fault(|| format!("{}: placed on {worker}, strained", instance.id));
+                }
             }
         }
     }

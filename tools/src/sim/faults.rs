@@ -69,6 +69,11 @@ pub struct Faults {
     pub overload_s: f64,
     /// Every clock runs by up to so many millionths too fast or too slow.
     pub drift_ppm: f64,
+    /// A machine's processes wait for CPU, memory or a disk for a while (pressure stall
+    /// information): placement must leave it out.
+    pub pressure_s: f64,
+    /// A machine's memory is taken by something else for a while: placement must refuse it.
+    pub memory_taken_s: f64,
 }
 
 impl Faults {
@@ -104,6 +109,8 @@ impl Faults {
         clock_step_s: 0.0,
         overload_s: 0.0,
         drift_ppm: 0.0,
+        pressure_s: 0.0,
+        memory_taken_s: 0.0,
     };
 
     /// What goes wrong in one history: nothing at all in one of eight.
@@ -111,11 +118,14 @@ impl Faults {
         if prng.chance(0.125) {
             return Faults::NONE;
         }
+        // What was added later has a stream of its own: the histories of known seeds stay.
+        let mut later = prng.clone().fork();
         let share = f64::from(20 + prng.below(70)) / 100.0;
-        let mut upto = |max: f64| {
+        let some = |prng: &mut Prng, max: f64| {
             let strength = f64::from(1 + prng.below(100)) / 100.0;
             if prng.chance(share) { max * strength * strength } else { 0.0 }
         };
+        let mut upto = |max: f64| some(prng, max);
         Faults {
             packet_lost: upto(0.3),
             packet_doubled: upto(0.3),
@@ -147,6 +157,8 @@ impl Faults {
             clock_step_s: upto(0.02),
             overload_s: upto(0.03),
             drift_ppm: upto(500.0),
+            pressure_s: some(&mut later, 0.03),
+            memory_taken_s: some(&mut later, 0.02),
         }
     }
 

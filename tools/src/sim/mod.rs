@@ -42,6 +42,8 @@ pub struct Summary {
     pub requests: u64,
     /// Those that found no process.
     pub failed_requests: u64,
+    /// Decisions that a strained worker was left out of.
+    pub vetoes: u64,
     /// Simulated time, in seconds.
     pub seconds: u64,
 }
@@ -101,6 +103,7 @@ fn history(
             commands: world.operator.accepted,
             requests: world.requests,
             failed_requests: world.failed_requests,
+            vetoes: world.checks.vetoes,
             seconds: bus.now / clock::SECOND,
         }),
     }

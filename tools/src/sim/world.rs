@@ -28,8 +28,10 @@ pub(super) struct World {
     pub(super) failed_requests: u64,
     controller: Controller,
     agents: Vec<Agent>,
-    checks: Checks,
+    pub(super) checks: Checks,
     prng: Prng,
+    /// Of what strains machines.
+    strains: Prng,
     /// Faults come until then.
     until: Time,
     calm: bool,
@@ -59,6 +61,7 @@ impl World {
             controller,
             agents,
             checks: Checks::default(),
+            strains: prng.clone().fork(),
             prng,
             until,
             calm: false,

@@ -1,10 +1,10 @@
 //! The agent's half of the link to its controller.
 
 use tucano_common::time::Now;
-use tucano_common::wire::worker::{Capacity, Heartbeat, Hello, Holding, WorkerMetrics};
+use tucano_common::wire::worker::{Capacity, Heartbeat, Hello, Holding, Pressure, WorkerMetrics};
 use tucano_worker_core::{Refused, Supervisor};
 
-use super::{Agent, LINK_TIMEOUT, MEMORY_BYTES};
+use super::{Agent, LINK_TIMEOUT, MEMORY_BYTES, Strain};
 use crate::sim::bus::{Answer, Body, Bus, Due, Packet};
 use crate::sim::clock::MS;
 use crate::sim::link_state::{Ask, Outcome};
@@ -55,10 +55,14 @@ impl Agent {
     }
 
     fn metrics(&self, bus: &Bus) -> WorkerMetrics {
+        let Strain { cpu_until, pressure_until, memory_until } = self.strain;
+        let io = if pressure_until > bus.now { 0.99 } else { 0.0 };
+        let available = if memory_until > bus.now { MEMORY_BYTES / 50 } else { MEMORY_BYTES / 2 };
         WorkerMetrics {
-            cpu_ratio: Some(if self.overloaded_until > bus.now { 0.99 } else { 0.1 }),
+            cpu_ratio: Some(if cpu_until > bus.now { 0.99 } else { 0.1 }),
+            pressure: Some(Pressure { io, ..Pressure::default() }),
             memory_total_bytes: Some(MEMORY_BYTES),
-            memory_available_bytes: Some(MEMORY_BYTES / 2),
+            memory_available_bytes: Some(available),
             ..WorkerMetrics::default()
         }
     }

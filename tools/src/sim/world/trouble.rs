@@ -2,6 +2,7 @@
 //! fault then does is the business of whom it happens to.
 
 use super::World;
+use crate::sim::agent::{Agent, Strain};
 use crate::sim::bus::Link;
 use crate::sim::clock::{SECOND, Time};
 use crate::sim::faults::Faults;
@@ -54,7 +55,23 @@ impl World {
             agent.clock.step(step);
         }
         if self.prng.chance(faults.overload_s) {
-            agent.overloaded_until = overload;
+            agent.strain.cpu_until = overload;
+        }
+        self.strain_worker(at, faults);
+    }
+
+    /// What a machine measures of itself, from a stream of its own.
+    fn strain_worker(&mut self, at: usize, faults: &Faults) {
+        let strains = &mut self.strains;
+        let until = self.bus.now + (1 + u64::from(strains.below(30))) * SECOND;
+        let Some(Agent { strain, .. }) = self.agents.get_mut(at) else { return };
+        if strains.chance(faults.pressure_s) {
+            strain.pressure_until = until;
+            self.bus.note(|| format!("w{}: its processes wait for its CPUs or disks", at + 1));
+        }
+        if strains.chance(faults.memory_taken_s) {
+            strain.memory_until = until;
+            self.bus.note(|| format!("w{}: something else takes its memory", at + 1));
         }
     }
 
@@ -94,7 +111,7 @@ impl World {
         self.controller.disk_full_until = 0;
         self.controller.clock.mend();
         for agent in &mut self.agents {
-            agent.overloaded_until = 0;
+            agent.strain = Strain::default();
             agent.clock.mend();
         }
     }
