@@ -9,7 +9,6 @@
 //! not stored: after a restart the workers are heard anew, and a move that was under way is a
 //! surplus that the rollout rule takes back.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use tucano_common::id::InstanceId;
@@ -177,14 +176,14 @@ impl Deployer {
         at: At,
     ) -> Option<WorkerName> {
         let benches = Bench::all(&self.cluster, spec, Some(instance.id), at.wall);
-        let scored = benches.iter().filter_map(|bench| match bench.assess(spec) {
-            VerdictKind::Feasible(score) => Some((score, &bench.worker.name)),
+        let ranked = benches.iter().filter_map(|bench| match bench.assess(spec) {
+            VerdictKind::Feasible(score) => Some((rank(&score), &bench.worker.name)),
             VerdictKind::Refused { .. } => None,
         });
-        let scored: Vec<_> = scored.collect();
-        let (best, to) = scored.iter().min_by(|a, b| rank(&a.0, &b.0).then(a.1.cmp(b.1)))?;
-        let own = scored.iter().find(|(_, name)| *name == from);
-        let better = own.is_none_or(|(own, _)| rank(best, own) == Ordering::Less);
+        let ranked: Vec<_> = ranked.collect();
+        let (best, to) = ranked.iter().min()?;
+        let own = ranked.iter().find(|(_, name)| *name == from);
+        let better = own.is_none_or(|(own, _)| best < own);
         let fewer = self.cluster.reserved(to).instances + 2 <= count;
         (better && fewer).then(|| (*to).clone())
     }

@@ -1,6 +1,5 @@
 //! Whether a worker would do for an instance, and how well.
 
-use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -259,29 +258,104 @@ fn percent(share: f32) -> u32 {
     (share * 100.0).round() as u32
 }
 
-/// The order of feasible workers, the best first; equal ones are ordered by name by the caller.
+/// How good a feasible worker is, the best the least; equal ones are ordered by name by the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank(u128);
+
+/// A score as a number: workers are compared by the thousand for each decision.
 ///
 /// The spread that counts first is the one that is left once newer instances took the old ones'
 /// places. A load counts in steps of 10 %, so that noise does not decide, and each instance on its
 /// way as one step, or a storm of deploys would find the same worker idle each time. An unmeasured
 /// worker stands in the middle.
-pub(crate) fn rank(a: &Score, b: &Score) -> Ordering {
-    let key = |score: &Score| {
-        let load_steps = score.load_percent.unwrap_or(50) / 10 + score.coming;
-        let memory = Reverse(score.free_memory_bytes / MEMORY_STEP_BYTES);
+pub(crate) fn rank(score: &Score) -> Rank {
+    let spread = score.same_service.saturating_sub(score.outdated);
+    let load_steps = score.load_percent.unwrap_or(50) / 10 + score.coming;
+    let memory_steps = score.free_memory_bytes / MEMORY_STEP_BYTES;
+    // What counts first stands first. More than fits is as much as fits.
+    let places: [(u64, u32); 8] = [
+        (u64::from(score.overloaded), 1),
+        (score.failures.into(), 16),
+        (spread.into(), 16),
+        (score.same_service.into(), 16),
+        (score.missing_labels.into(), 16),
+        (ALL_MEMORY_STEPS - memory_steps.min(ALL_MEMORY_STEPS), MEMORY_STEPS_BITS),
+        (load_steps.into(), 16),
+        (score.instances.into(), 16),
+    ];
+    let put = |rank: u128, (value, bits): (u64, u32)| {
+        rank << bits | u128::from(value.min((1 << bits) - 1))
+    };
+    Rank(places.into_iter().fold(0, put))
+}
+
+/// Free memory counts in steps of so much: smaller differences between machines of one kind are no
+/// reason.
+const MEMORY_STEP_BYTES: u64 = 64 << 20;
+/// A pebibyte in steps.
+const MEMORY_STEPS_BITS: u32 = 24;
+const ALL_MEMORY_STEPS: u64 = (1 << MEMORY_STEPS_BITS) - 1;
+
+#[cfg(test)]
+mod tests {
+    use std::cmp::Reverse;
+
+    use tucano_common::prng::Prng;
+
+    use super::*;
+
+    /// What counts, in its order.
+    fn in_words(score: &Score) -> impl Ord + std::fmt::Debug {
         (
             score.overloaded,
             score.failures,
             score.same_service.saturating_sub(score.outdated),
             score.same_service,
             score.missing_labels,
-            memory,
-            load_steps,
+            Reverse(score.free_memory_bytes / MEMORY_STEP_BYTES),
+            score.load_percent.unwrap_or(50) / 10 + score.coming,
+            score.instances,
         )
-    };
-    key(a).cmp(&key(b)).then(a.instances.cmp(&b.instances))
-}
+    }
 
-/// Free memory counts in steps of so much: smaller differences between machines of one kind are no
-/// reason.
-const MEMORY_STEP_BYTES: u64 = 64 << 20;
+    #[test]
+    fn a_rank_orders_as_the_words_say() {
+        let mut prng = Prng::new(1);
+        let mut score = || Score {
+            overloaded: prng.chance(0.3),
+            failures: prng.below(2),
+            same_service: prng.below(3),
+            outdated: prng.below(3),
+            missing_labels: prng.below(2),
+            free_memory_bytes: u64::from(prng.below(3)) * MEMORY_STEP_BYTES,
+            load_percent: prng.chance(0.5).then(|| prng.below(101)),
+            coming: prng.below(3),
+            instances: prng.below(1001),
+        };
+        for _ in 0..20_000 {
+            let (a, b) = (score(), score());
+            assert_eq!(rank(&a).cmp(&rank(&b)), in_words(&a).cmp(&in_words(&b)), "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_fits_takes_no_other_place() {
+        let none = Score {
+            overloaded: false,
+            failures: 0,
+            same_service: 0,
+            outdated: 0,
+            missing_labels: 0,
+            free_memory_bytes: u64::MAX,
+            load_percent: None,
+            coming: 0,
+            instances: 0,
+        };
+        let crowded = Score { instances: u32::MAX, ..none };
+        let loaded = Score { coming: 1, ..none };
+        let failed = Score { failures: 1, ..none };
+        let shared = Score { same_service: u32::MAX, instances: u32::MAX, ..none };
+        let ranks = [none, crowded, loaded, shared, failed].map(|score| rank(&score));
+        assert!(ranks.is_sorted() && ranks[0] < ranks[4], "{ranks:?}");
+    }
+}

@@ -1,15 +1,15 @@
 //! Which instance goes where.
 
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use tucano_common::id::InstanceId;
-use tucano_common::name::WorkerName;
 use tucano_common::spec::Spec;
 use tucano_common::time::Wall;
 
-use super::feasible::{Bench, rank};
-use crate::cluster::{Cluster, Decision, Score, Survey, Verdict, VerdictKind};
+use super::feasible::{Bench, Rank, rank};
+use crate::cluster::{Cluster, Decision, Survey, Verdict, VerdictKind};
 
 /// Instances of one revision that want a worker.
 #[derive(Clone, Debug)]
@@ -42,32 +42,8 @@ pub struct Placement {
     pub decision: Decision,
 }
 
-/// A feasible worker in the heap: the best is the greatest.
-struct Candidate {
-    score: Score,
-    name: WorkerName,
-    bench: usize,
-}
-
-impl Ord for Candidate {
-    fn cmp(&self, other: &Candidate) -> std::cmp::Ordering {
-        rank(&other.score, &self.score).then_with(|| other.name.cmp(&self.name))
-    }
-}
-
-impl PartialOrd for Candidate {
-    fn partial_cmp(&self, other: &Candidate) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Candidate {
-    fn eq(&self, other: &Candidate) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Candidate {}
+/// A feasible worker in the heap, the best first: how good it is, and where it stands by its name.
+type Candidate = Reverse<(Rank, usize)>;
 
 /// Finds each instance the best worker, one after the other, each counting for the next.
 ///
@@ -78,9 +54,7 @@ pub fn plan(cluster: &Cluster, ask: &Ask, now: Wall) -> Plan {
     let mut benches = Bench::all(cluster, &ask.spec, None, now);
     let verdicts: Vec<Verdict> = benches.iter().map(|bench| bench.verdict(&ask.spec)).collect();
     let feasible = verdicts.iter().enumerate().filter_map(|(at, verdict)| match &verdict.kind {
-        VerdictKind::Feasible(score) => {
-            Some(Candidate { score: *score, name: verdict.worker.clone(), bench: at })
-        }
+        VerdictKind::Feasible(score) => Some(Reverse((rank(score), at))),
         VerdictKind::Refused { .. } => None,
     });
     let mut heap: BinaryHeap<Candidate> = feasible.collect();
@@ -89,7 +63,7 @@ pub fn plan(cluster: &Cluster, ask: &Ask, now: Wall) -> Plan {
     let mut placements = Vec::with_capacity(ask.instances.len());
     let mut rest = ask.instances.iter();
     for instance in rest.by_ref() {
-        let Some(best) = heap.pop() else {
+        let Some(Reverse((_, best))) = heap.pop() else {
             // Nothing was placed before the first: then the first survey says it all.
             let survey = if placements.is_empty() {
                 first.clone()
@@ -105,19 +79,14 @@ pub fn plan(cluster: &Cluster, ask: &Ask, now: Wall) -> Plan {
             placements.extend(rest.map(nowhere));
             break;
         };
-        let bench = &mut benches[best.bench];
+        let bench = &mut benches[best];
         bench.take(&ask.spec);
         if let VerdictKind::Feasible(score) = bench.assess(&ask.spec) {
-            heap.push(Candidate { score, ..best.clone_place() });
+            heap.push(Reverse((rank(&score), best)));
         }
-        let decision = Decision { chosen: Some(best.name), survey: first.clone() };
+        let chosen = Some(bench.worker.name.clone());
+        let decision = Decision { chosen, survey: first.clone() };
         placements.push(Placement { instance: *instance, decision });
     }
     Plan { placements, spec: ask.spec.clone() }
-}
-
-impl Candidate {
-    fn clone_place(&self) -> Candidate {
-        Candidate { score: self.score, name: self.name.clone(), bench: self.bench }
-    }
 }
