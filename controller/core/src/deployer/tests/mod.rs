@@ -6,6 +6,7 @@ mod balance;
 mod deploys;
 mod failures;
 mod observe;
+mod orders;
 mod pairs;
 mod pauses;
 mod planner;

@@ -110,7 +110,7 @@ fn peace(world: &mut World) {
 }
 
 /// As asked for: as many as wanted, healthy; or a deployment that failed and says so.
-fn as_asked_for(world: &World) -> bool {
+pub(super) fn as_asked_for(world: &World) -> bool {
     let cluster = world.deployer.cluster();
     let good = cluster.services().all(|each| {
         let health = world.deployer.health_of(&each.name).unwrap();
