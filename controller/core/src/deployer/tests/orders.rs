@@ -39,7 +39,7 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
         }
         for each in 0..at {
             go(at - 1, order, all);
-            order.swap(if at % 2 == 0 { each } else { 0 }, at - 1);
+            order.swap(if at.is_multiple_of(2) { each } else { 0 }, at - 1);
         }
     }
     let mut all = Vec::new();
