@@ -25,12 +25,13 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim mutants bench bench-choice bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test sim soak mutants bench bench-choice bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
 	@echo 'make test       formatting, lints and every test'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
+	@echo 'make soak       a day of heartbeats of one agent, run fast: its memory stays'
 	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
 	@echo 'make bench-choice  its choice beside round robin, one worker of three under stress'
 	@echo 'make bench-control  the controller with 1,000 fake workers and 20,000 instances'
@@ -86,6 +87,10 @@ test: need-test lint build
 # Histories of a whole cluster under faults; each failure names the seed that replays it.
 sim: need-build
 	$(CARGO) run --release -p tucano-tools --bin tucano-sim -- --seeds $(SEEDS)
+
+# A day of heartbeats of one agent, run fast: its memory at the end is what it was after a tenth.
+soak: need-test
+	TUCANO_SOAK_BEATS=86400 $(CARGO) test -p tucano-worker --test agent soak -- --nocapture
 
 # The controller with 1,000 fake workers and 20,000 instances, and the planner alone.
 bench-control: need-build

@@ -35,6 +35,7 @@ pub(crate) struct Worker {
     root: PathBuf,
     agent: Option<Agent>,
     generation: u64,
+    controller: String,
     /// Runs as this user; none: as the tests do.
     user: Option<u32>,
     said: Arc<Mutex<Vec<String>>>,
@@ -58,11 +59,20 @@ impl Worker {
         Worker::in_folder(None, &above)
     }
 
+    /// One that has a controller.
+    pub(crate) fn of_controller(url: &str) -> Worker {
+        Worker::made(None, &std::env::temp_dir(), url)
+    }
+
     fn of(user: Option<u32>) -> Worker {
         Worker::in_folder(user, &std::env::temp_dir())
     }
 
     fn in_folder(user: Option<u32>, above: &Path) -> Worker {
+        Worker::made(user, above, "http://127.0.0.1:1")
+    }
+
+    fn made(user: Option<u32>, above: &Path, controller: &str) -> Worker {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tucano-agent-{}-{number}", std::process::id());
         let root = above.join(name);
@@ -70,7 +80,9 @@ impl Worker {
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         let owner = user.map(nix::unistd::Uid::from_raw);
         nix::unistd::chown(&root, owner, None).unwrap();
-        let mut worker = Worker { root, agent: None, generation: 0, user, said: Arc::default() };
+        let controller = controller.to_owned();
+        let said = Arc::default();
+        let mut worker = Worker { root, agent: None, generation: 0, controller, user, said };
         worker.install();
         worker.start();
         worker
@@ -82,7 +94,7 @@ impl Worker {
         let own = nix::unistd::User::from_uid(own).unwrap().unwrap();
         let mut child = self
             .as_its_user(self.program())
-            .args(["--controller", "http://127.0.0.1:1", "--name", "w"])
+            .args(["--controller", &self.controller, "--name", "w"])
             .args(["--listen", "127.0.0.1:0", "--run-as", &own.name])
             .arg("--data-dir")
             .arg(self.data())

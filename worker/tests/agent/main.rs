@@ -10,4 +10,5 @@ mod damaged_groups;
 mod ends;
 mod health;
 mod shortage;
+mod soak;
 mod upgrade;
