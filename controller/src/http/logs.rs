@@ -122,6 +122,7 @@ impl LogStream {
             let source = self.sources.entry(instance).or_insert(fresh);
             (source.worker, source.agent, source.ended) = (worker, agent, ended);
         }
+        self.leave_unheard(cx);
         let shut = self.sources.iter().filter(|(_, source)| source.tap == Tap::Shut);
         let shut: Vec<InstanceId> = shut.map(|(id, _)| *id).collect();
         for id in shut {
@@ -132,6 +133,21 @@ impl LogStream {
             self.begin(cx);
         }
         self.go_on(cx)
+    }
+
+    /// A worker that is dead says nothing more, and closes nothing either where its machine has no
+    /// power.
+    fn leave_unheard(&mut self, cx: &mut Cx<'_>) {
+        let unheard = self.sources.iter().filter_map(|(id, source)| match source.tap {
+            Tap::Open { call, .. } if source.agent.is_none() => Some((*id, call)),
+            Tap::Open { .. } | Tap::Shut | Tap::Over => None,
+        });
+        let unheard: Vec<_> = unheard.collect();
+        for (id, call) in unheard {
+            cx.cancel_call(call);
+            self.ended(cx, call, id);
+            self.fail(id, "its worker is not heard any more");
+        }
     }
 
     fn open(&mut self, cx: &mut Cx<'_>, id: InstanceId) {

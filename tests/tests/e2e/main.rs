@@ -20,6 +20,7 @@ mod dossier;
 mod failures;
 mod faults;
 mod flags;
+mod follow;
 mod full_disk;
 mod handover;
 mod install;
