@@ -29,6 +29,9 @@ use trial::Trial;
 /// A job's group is made again so often where the worker's own went meanwhile, with its last job.
 const TRIES: u32 = 5;
 
+/// What the names of workers' groups begin with.
+const TOP: &str = "tucano-";
+
 /// The least that a group can weigh, in version 2 and in version 1.
 const LEAST: (u64, u64) = (1, 2);
 
@@ -48,6 +51,7 @@ impl Cgroups {
     pub(crate) fn find(data_dir: &Path) -> Cgroups {
         let system = System::read();
         let name = name_of(data_dir);
+        system.bases().iter().for_each(|base| trial::remove_left(base));
         let mut trial = Trial::start();
         let mut place = |controller| system.place(controller, &name, &mut trial);
         let (memory, cpu) = (place(Controller::Memory), place(Controller::Cpu));
@@ -201,7 +205,7 @@ fn name_of(data_dir: &Path) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     });
-    format!("tucano-{hash:016x}")
+    format!("{TOP}{hash:016x}")
 }
 
 /// One job's group in a hierarchy.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::Worker;
+use crate::bench::{Worker, eventually};
 
 /// Where workers' groups of version 2 stand on this machine; none: there are none.
 fn base(scripts: &Value) -> Option<PathBuf> {
@@ -86,6 +87,31 @@ fn what_can_not_be_limited_runs_and_is_told_once() {
     worker.wait_for("another run", |report| report["restarts"].as_u64() >= Some(2));
     let told = "runs without some of its limits, which could not be set";
     assert_eq!(worker.count_said(told), 1);
+    worker.push("stop", &scripts);
+    worker.wait_for("stopped", |report| report["state"] == "stopped");
+}
+
+#[test]
+fn the_trial_of_an_agent_that_was_killed_goes_at_the_next_start_of_any() {
+    let mut worker = Worker::new();
+    let scripts = json!({"runtime-script": "sleep 1000"});
+    worker.push("run", &scripts);
+    worker.wait_for("a process", |report| report["pid"].is_number());
+    let mut ended = Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    // As an agent leaves them that is killed in its first milliseconds, of a folder that is gone.
+    let base = |group: PathBuf| group.parent().unwrap().parent().unwrap().to_owned();
+    let name = format!("tucano-left-{}", std::process::id());
+    let left: Vec<PathBuf> =
+        worker.groups().into_iter().map(|group| base(group).join(&name)).collect();
+    for top in &left {
+        fs::create_dir_all(top.join(format!("probe.{}", ended.id()))).unwrap();
+    }
+    worker.kill_agent();
+    worker.start();
+    for top in &left {
+        eventually("their end", || !top.exists());
+    }
     worker.push("stop", &scripts);
     worker.wait_for("stopped", |report| report["state"] == "stopped");
 }

@@ -6,6 +6,7 @@
 //! the root. Version 1: below the agent's own group, or at the root. Called by `cgroup` alone, at
 //! the agent's start and with the first job.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,13 @@ impl System {
         let v2 = self.candidates_v2().into_iter().map(|base| Place::V2(base.join(name)));
         let v1 = self.candidates_v1(controller).into_iter().map(|base| Place::V1(base.join(name)));
         v2.chain(v1).find(|place| offers(place, controller, trial))
+    }
+
+    /// Every folder that a worker's group may stand in, each once.
+    pub(super) fn bases(&self) -> BTreeSet<PathBuf> {
+        let all = [Controller::Memory, Controller::Cpu, Controller::Pids, Controller::Kill];
+        let v1 = all.into_iter().flat_map(|controller| self.candidates_v1(controller));
+        self.candidates_v2().into_iter().chain(v1).collect()
     }
 
     fn candidates_v2(&self) -> Vec<PathBuf> {

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use super::group::{MEMBERS, remove_empty};
 
+/// What the names of groups of trial begin with; the agent's number follows.
+const PROBE: &str = "probe.";
+
 /// The process, and where it was put.
 pub(super) struct Trial {
     /// None: nothing can be started now; groups are taken for what they look like.
@@ -29,13 +32,35 @@ impl Trial {
     /// Makes a group below this one, and whether it could be made and entered. It is removed with
     /// the trial.
     pub(super) fn enters(&mut self, top: &Path) -> Option<&Path> {
-        let group = top.join("probe");
+        let group = top.join(probe_name(std::process::id()));
         super::place::make(&group).ok()?;
         self.groups.insert(group.clone());
         if let Some(sleeper) = &self.sleeper {
             fs::write(group.join(MEMBERS), sleeper.id().to_string()).ok()?;
         }
         self.groups.get(&group).map(PathBuf::as_path)
+    }
+}
+
+/// It names the agent that made it: one that is killed meanwhile leaves it behind.
+fn probe_name(agent: u32) -> String {
+    format!("{PROBE}{agent}")
+}
+
+/// Removes what agents left that were killed while they tried: their groups of trial, and the
+/// workers' groups that had nothing else. Those of an agent that lives are in use.
+pub(super) fn remove_left(base: &Path) {
+    let folders = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+    let ours = |name: &str| name.starts_with(super::TOP);
+    for top in folders(base).filter(|it| it.file_name().to_str().is_some_and(ours)) {
+        for probe in folders(&top.path()) {
+            let name = probe.file_name();
+            let agent = name.to_str().and_then(|name| name.strip_prefix(PROBE)?.parse().ok());
+            if agent.is_some_and(|agent: u32| !Path::new(&format!("/proc/{agent}")).exists()) {
+                let _next_start_tries_again = fs::remove_dir(probe.path());
+                let _has_others = fs::remove_dir(top.path());
+            }
+        }
     }
 }
 
@@ -58,15 +83,36 @@ mod tests {
     #[test]
     fn a_group_that_can_not_be_entered_is_none() {
         let top = std::env::temp_dir().join(format!("tucano-trial-{}", std::process::id()));
-        for (members, enters) in [("probe/other", true), ("probe/cgroup.procs", false)] {
+        let probe = top.join(probe_name(std::process::id()));
+        for (members, enters) in [("other", true), ("cgroup.procs", false)] {
             // A folder where the file of members should be can't be written.
-            fs::create_dir_all(top.join(members)).unwrap();
+            fs::create_dir_all(probe.join(members)).unwrap();
             let mut trial = Trial::start();
-            assert_eq!(trial.enters(&top), enters.then(|| top.join("probe")).as_deref());
+            assert_eq!(trial.enters(&top), enters.then_some(probe.as_path()));
             assert_eq!(trial.enters(&top.join("no/such")), None);
             drop(trial);
             fs::remove_dir_all(&top).unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_killed_agent_left_goes_and_nothing_else() {
+        let base = std::env::temp_dir().join(format!("tucano-left-{}", std::process::id()));
+        let mut ended = Command::new("true").spawn().unwrap();
+        let gone = ended.id();
+        ended.wait().unwrap();
+        let lives = probe_name(std::process::id());
+        let gone = probe_name(gone);
+        let stays = [format!("tucano-1/{lives}"), "tucano-2/runtime.x.1".to_owned()];
+        let goes = [format!("tucano-2/{gone}"), format!("tucano-3/{gone}"), "tucano-3".to_owned()];
+        let others = format!("other/{gone}");
+        for path in stays.iter().chain(&goes).chain([&others]) {
+            fs::create_dir_all(base.join(path)).unwrap();
+        }
+        remove_left(&base);
+        assert!(stays.iter().chain([&others]).all(|path| base.join(path).exists()));
+        assert!(!goes.iter().any(|path| base.join(path).exists()));
+        fs::remove_dir_all(base).unwrap();
     }
 
     #[test]
