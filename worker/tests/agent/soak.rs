@@ -71,8 +71,8 @@ impl Controller {
 
     fn assignment(&self, number: usize) -> Value {
         json!({
-            "id": format!("{number:013}"), "generation": self.generation, "service": format!("web-{number}"),
-            "revision": 1, "desired": "run",
+            "id": format!("{number:013}"), "generation": self.generation, "revision": 1,
+            "service": format!("web-{number}"), "desired": "run",
             "spec": {
                 "name": format!("web-{number}"),
                 "scripts": { "runtime-script": "exec sleep 100000" },
