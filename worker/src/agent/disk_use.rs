@@ -185,9 +185,14 @@ fn outputs(folder: &Path, live: &BTreeSet<InstanceId>, found: &mut DiskUse) -> V
         found.logs += bytes;
         let id = entry.file_name().to_str().and_then(InstanceId::parse);
         if id.is_some_and(|id| !live.contains(&id)) {
-            let written = fs::read_dir(&path).into_iter().flatten().flatten();
-            let written = written.filter_map(|file| file.metadata().ok()?.modified().ok()).max();
-            spare.push((written.unwrap_or(SystemTime::UNIX_EPOCH), bytes, path));
+            let files = fs::read_dir(&path).into_iter().flatten().flatten();
+            let files = files.filter_map(|file| file.metadata().ok()?.modified().ok());
+            let folder = entry.metadata().and_then(|about| about.modified());
+            let written = files.chain(folder).max().unwrap_or(SystemTime::UNIX_EPOCH);
+            // One may have come since the list was made.
+            if written.elapsed().is_ok_and(|age| age >= DISK_LOOK_FIRST) {
+                spare.push((written, bytes, path));
+            }
         }
     }
     spare.sort_unstable();
@@ -273,9 +278,12 @@ mod tests {
         for (name, age_s) in [("b.tar.gz", 20), ("a.tar.gz", 10), ("c.part", 99)] {
             write(layout.artifacts().join(name), 10, age_s);
         }
-        let (gone, lives) = (InstanceId(7), InstanceId(8));
-        for id in [gone, lives] {
-            write(layout.instance_logs(id).join("current.log"), 10, 0);
+        let (gone, lives, comes) = (InstanceId(7), InstanceId(8), InstanceId(9));
+        let hour = Duration::from_secs(3600);
+        for (id, age) in [(gone, hour), (lives, hour), (comes, Duration::ZERO)] {
+            write(layout.instance_logs(id).join("current.log"), 10, age.as_secs());
+            let folder = fs::File::open(layout.instance_logs(id)).unwrap();
+            folder.set_modified(SystemTime::now() - age).unwrap();
         }
         let mut found = DiskUse::default();
         let names = |spare: Vec<Spare>| -> Vec<String> {
@@ -286,7 +294,7 @@ mod tests {
         assert_eq!(names(spare), ["b.tar.gz", "a.tar.gz"]);
         let spare = outputs(&layout.logs(), &[lives].into(), &mut found);
         assert_eq!(names(spare), [gone.to_string()]);
-        assert!(found.artifacts >= 30 * KIB && found.logs >= 20 * KIB, "{found:?}");
+        assert!(found.artifacts >= 30 * KIB && found.logs >= 30 * KIB, "{found:?}");
         fs::remove_dir_all(layout.root()).unwrap();
     }
 }
