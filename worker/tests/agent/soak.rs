@@ -20,9 +20,14 @@ use crate::bench::Worker;
 
 /// Heartbeats of the run that `make test` does.
 const BEATS: u64 = 2000;
-/// Memory comes in pages: what an allocator gives back late, and no more. Over the whole day it is
-/// less than one byte a heartbeat.
+/// Memory comes in pages, and what an allocator gives back it gives back late. Over the whole day
+/// this is less than one byte a heartbeat.
 const GROWTH_BYTES_MAX: u64 = 16 * 4096;
+/// The same for a part of it, whose first tenth is a second: buffers are still growing to their
+/// size.
+const GROWTH_BYTES_MAX_OF_PART: u64 = 2 * GROWTH_BYTES_MAX;
+/// A day's.
+const BEATS_OF_DAY: u64 = 86_400;
 /// Without a heartbeat for so long the agent is stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 const INSTANCES: usize = 10;
@@ -149,5 +154,7 @@ fn a_days_heartbeats_leave_its_memory_as_it_was() {
     let memory = std::mem::take(&mut controller.lock().unwrap().memory);
     println!("anonymous bytes at each tenth of {beats_all} heartbeats: {memory:?}");
     let (first, last) = (memory[0], memory[9]);
-    assert!(last <= first + GROWTH_BYTES_MAX, "it grows: {memory:?}");
+    let whole = beats_all >= BEATS_OF_DAY;
+    let growth_max = if whole { GROWTH_BYTES_MAX } else { GROWTH_BYTES_MAX_OF_PART };
+    assert!(last <= first + growth_max, "it grows: {memory:?}");
 }
