@@ -89,7 +89,7 @@ fn a_snapshot_is_taken_while_all_goes_on_and_restored_under_running_workers() {
 }
 
 #[test]
-fn a_damaged_page_is_refused_with_the_command_that_restores_the_last_good_copy() {
+fn a_damaged_database_is_refused_with_the_command_that_restores_the_last_good_copy() {
     let mut lab = Lab::with(1, &["--snapshot-interval", "1s"], &[]);
     let spec = lab.demo("web", 2);
     lab.deploy(&spec);
@@ -104,8 +104,10 @@ fn a_damaged_page_is_refused_with_the_command_that_restores_the_last_good_copy()
     assert!((1..=8).contains(&kept), "{kept}");
     let database = folder.join("tucano.db");
     let mut bytes = fs::read(&database).expect("read");
+    // From the middle on: a single page there can be one that the migrations left free, and what
+    // is in no page's use is no damage.
     let middle = bytes.len() / 2 / 4096 * 4096;
-    bytes[middle..middle + 4096].fill(0x55);
+    bytes[middle..].fill(0x55);
     fs::write(&database, bytes).expect("damaged");
 
     let refused = lab.cluster.start_controller().expect_err("damaged").to_string();
