@@ -72,6 +72,16 @@ pub const ACCEPT_DEFER_S: u32 = 1;
 pub const LOOP_MESSAGES_PER_TURN: usize = 64;
 /// What one poll of a loop of the balancer tells at once.
 pub const EVENTS_PER_TURN: usize = 1024;
+/// From so many exchanges in flight on, a loop of the balancer that finds few events at each poll
+/// lets some gather: an exchange takes milliseconds then, however fast the loop is.
+pub const COALESCE_FLOWS_MIN: usize = 128;
+/// More events than this in one turn are gathered enough.
+pub const COALESCE_EVENTS_MAX: usize = 64;
+/// Turns further apart than this leave nothing to gather.
+pub const COALESCE_GAP_MAX: Duration = Duration::from_micros(500);
+/// So long events gather, and up to 50 us more by the kernel's slack: at 100,000 events a second
+/// that is five to ten of them.
+pub const COALESCE_PAUSE: Duration = Duration::from_micros(50);
 /// A tunnel (an upgraded connection) may be silent so long (contract).
 pub const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// Where every instance of a service refuses its connection, requests wait so long for the table

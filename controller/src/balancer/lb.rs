@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -27,6 +28,7 @@ use tucano_net::clock::Clock;
 
 use super::access::Tap;
 use super::buffers::Buffers;
+use super::coalesce::Found;
 use super::connections::{Client, Engagement, Flow, Phase, Upstream};
 use super::cuts::Cuts;
 use super::listen::{Accepted, Listeners};
@@ -117,15 +119,22 @@ impl Lb {
                 log::error!("a loop of the balancer cannot poll: {error}");
                 break;
             }
-            self.turn(&events);
+            let found = self.turn(&events);
+            if let Some(pause) = found.pause()
+                && self.timeout() != Some(Duration::ZERO)
+            {
+                thread::sleep(pause);
+            }
         }
         self.end();
     }
 
-    fn turn(&mut self, events: &Events) {
-        self.now = Clock::mono();
+    fn turn(&mut self, events: &Events) -> Found {
+        let before = std::mem::replace(&mut self.now, Clock::mono());
+        let mut count = 0;
         for event in events {
             self.mark(event);
+            count += 1;
         }
         self.read_inbox();
         self.look_at_deadlines();
@@ -148,6 +157,7 @@ impl Lb {
         {
             self.chore_by(self.now + ACCESS_LOG_RETRY);
         }
+        Found { flows: self.flows.len(), events: count, gap: self.now.since(before) }
     }
 
     /// How long the poll may sleep; none: until something happens.

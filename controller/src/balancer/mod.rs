@@ -33,6 +33,7 @@
 mod access;
 mod answer;
 mod buffers;
+mod coalesce;
 mod connections;
 mod cuts;
 mod drive;
