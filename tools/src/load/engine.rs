@@ -2,10 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use tucano_common::http1::write;
 
 use super::connection::{Connection, Finished, Turn};
@@ -17,6 +21,8 @@ const DUE_WAITING: usize = 100_000;
 const LOOK: Duration = Duration::from_millis(20);
 /// After a connection could not be made, before the next try on its place.
 const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+/// The alarm's, not a place's.
+const ALARM: Token = Token(usize::MAX);
 
 /// Runs a plan to its end, in this thread.
 pub fn run(plan: &Plan, stop: &Stop) -> io::Result<Report> {
@@ -28,11 +34,12 @@ pub fn run(plan: &Plan, stop: &Stop) -> io::Result<Report> {
         if !engine.turn(now, stop.is_stopped()) {
             break;
         }
-        engine.poll.poll(&mut events, Some(engine.pause(now))).or_else(|error| {
+        engine.set_alarm(now)?;
+        engine.poll.poll(&mut events, Some(LOOK)).or_else(|error| {
             let interrupted = error.kind() == io::ErrorKind::Interrupted;
             if interrupted { Ok(()) } else { Err(error) }
         })?;
-        for event in &events {
+        for event in events.iter().filter(|event| event.token() != ALARM) {
             engine.advance(event.token().0, &mut scratch);
         }
     }
@@ -53,6 +60,11 @@ struct Engine<'a> {
     plan: &'a Plan,
     request: Vec<u8>,
     poll: Poll,
+    /// Tells when the next request is due: a poll's own timeout is whole milliseconds, and four
+    /// requests of 4,000 a second would go at once.
+    alarm: TimerFd,
+    /// The request that the alarm is set for.
+    alarm_for: Option<u64>,
     places: Vec<Place>,
     /// When waiting requests were due, at a fixed rate.
     due: VecDeque<Instant>,
@@ -77,10 +89,16 @@ impl<'a> Engine<'a> {
         } else {
             head.body(&plan.body)
         }
+        let poll = Poll::new()?;
+        let alarm = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK)?;
+        let source = alarm.as_fd().as_raw_fd();
+        poll.registry().register(&mut SourceFd(&source), ALARM, Interest::READABLE)?;
         Ok(Engine {
             plan,
             request,
-            poll: Poll::new()?,
+            poll,
+            alarm,
+            alarm_for: None,
             places: (0..plan.connections.max(1)).map(|_| place()).collect(),
             due: VecDeque::new(),
             first: 0,
@@ -142,11 +160,19 @@ impl<'a> Engine<'a> {
         self.begun as f64 / f64::from(rate.max(1))
     }
 
-    /// How long nothing will be due.
-    fn pause(&self, now: Instant) -> Duration {
-        let Some(rate) = self.plan.rate.filter(|_| !self.ending) else { return LOOK };
+    /// Has the poll end when the next request is due.
+    fn set_alarm(&mut self, now: Instant) -> io::Result<()> {
+        let Some(rate) = self.plan.rate.filter(|_| !self.ending) else { return Ok(()) };
+        if self.alarm_for == Some(self.begun) {
+            return Ok(());
+        }
         let next = self.started + Duration::from_secs_f64(self.begun_seconds(rate));
-        next.saturating_duration_since(now).min(LOOK)
+        // None at all would disarm it.
+        let pause = next.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let at = Expiration::OneShot(TimeSpec::from_duration(pause));
+        self.alarm.set(at, TimerSetTimeFlags::empty())?;
+        self.alarm_for = Some(self.begun);
+        Ok(())
     }
 
     /// Gives up on a request that is late.
