@@ -8,11 +8,17 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tucano_common::name::ServiceName;
 use tucano_worker_core::{FoundFolder, Layout};
 
 use crate::runner::user::Identity;
+
+/// Between two tries to have the lock.
+const LOCK_ROUND: Duration = Duration::from_millis(50);
+/// So many: half a second, for a machine that is busy.
+const LOCK_ROUNDS: u32 = 10;
 
 /// Why the folder can't be used.
 #[derive(Debug)]
@@ -78,7 +84,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, FolderError> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(path).map_err(failed)?;
-    match file.try_lock() {
+    match lock_soon(&file) {
         Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let mut holder = String::new();
@@ -91,6 +97,17 @@ pub(crate) fn lock(path: &Path) -> Result<File, FolderError> {
     file.set_len(0).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)
+}
+
+/// What an agent that was killed had just forked has its lock too, until it executes.
+fn lock_soon(file: &File) -> Result<(), fs::TryLockError> {
+    for _ in 0..LOCK_ROUNDS {
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_ROUND),
+            locked => return locked,
+        }
+    }
+    file.try_lock()
 }
 
 /// The folders of services, and whose they are.

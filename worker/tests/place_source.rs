@@ -34,8 +34,11 @@ impl Drop for Fresh {
     }
 }
 
+#[path = "common/namespace.rs"]
+mod namespace;
+
 fn is_root() -> bool {
-    nix::unistd::Uid::effective().is_root()
+    namespace::may_be(STRANGER)
 }
 
 /// The rights that tests can take on: a stranger's as root, else their own.

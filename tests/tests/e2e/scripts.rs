@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::json;
 use tucano_common::wire::views::ArtifactView;
 use tucano_tests::{Lab, SOON, specs};
+use tucano_tools::cluster::has_nobody;
 
 /// The lines of a file that scripts append to.
 fn lines(path: &Path) -> Vec<String> {
@@ -182,6 +183,11 @@ fn scripts_run_as_the_configured_user_never_as_root() {
         let last = text.lines().next()?.split_whitespace().last()?.to_owned();
         last.parse::<u32>().ok()
     });
+    if own.is_root() && !has_nobody() {
+        // The lab says `--run-as root` where there is nobody else.
+        assert_eq!(uid, 0);
+        return;
+    }
     assert_ne!(uid, 0, "a service ran as root");
     assert_eq!(uid == own.as_raw(), !own.is_root());
 }

@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 use tucano_common::wire::views::WorkerView;
 use tucano_tests::{Lab, MINUTE, arranged, specs};
-use tucano_tools::cluster::{Folder, Layout, Options};
+use tucano_tools::cluster::{Folder, Layout, Options, has_nobody};
 
 /// A service with limits is placed, started again and ended.
 fn works(lab: &Lab) {
@@ -77,7 +77,7 @@ fn an_agent_that_sees_its_own_processes_alone_keeps_them() {
     let script = "mount -t proc -o hidepid=2 proc /proc
         exec setpriv --reuid=nobody --regid=nogroup --clear-groups \"$@\"";
     // Nobody but root may mount a /proc of all processes: then it is the machine's own.
-    let options = match nix::unistd::geteuid().is_root() {
+    let options = match nix::unistd::geteuid().is_root() && has_nobody() {
         true => arranged(script).unwrap_or_default(),
         false => Options::default(),
     };

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tucano_tests::{Lab, SOON, specs};
-use tucano_tools::cluster::{Cluster, Folder, Layout, Options};
+use tucano_tools::cluster::{Cluster, Folder, Layout, Options, has_nobody};
 
 const FLAG: &str = "--service-uids";
 const RANGE: &str = "310000-310001";
@@ -63,6 +63,10 @@ fn services_can_not_touch_each_other_and_keep_their_numbers() {
         // That it is refused there is the next test's.
         return;
     }
+    if !has_nobody() {
+        // In a user namespace of root alone.
+        return are_refused();
+    }
     let mut lab = Lab::with(1, &[], &[FLAG, RANGE]);
     let (one, two) = (deploy(&lab, &spec("one")), deploy(&lab, &tidy_spec("two")));
     assert_eq!((one.user, two.user), (310_000, 310_001));
@@ -113,6 +117,19 @@ fn services_can_not_touch_each_other_and_keep_their_numbers() {
     lab.remove("two");
     lab.until("its folder is gone", SOON, || (!two.data.exists()).then_some(()));
     assert_eq!(deploy(&lab, &spec("four")).user, two.user);
+}
+
+fn are_refused() {
+    let folder = Folder::new("uids").expect("a folder");
+    let data = folder.path().join("data");
+    let layout = Layout::private(0).expect("addresses");
+    let cluster = Cluster::new(folder, layout, Options::default()).expect("the binaries' folder");
+    let mut command = Command::new(cluster.binary("tucano-worker").expect("it is built"));
+    command.arg("--data-dir").arg(&data).args(["--listen", "127.0.0.1:0", FLAG, RANGE]);
+    let refused = command.output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--service-uids") && said.contains("/etc/subuid"), "{said}");
 }
 
 /// The entry of a folder whose name ends so.

@@ -157,8 +157,10 @@ impl Cluster {
             site.agent.ip().to_string(),
         ];
         let each = self.options.worker_flags.iter().any(|flag| flag == "--service-uids");
-        if nix::unistd::geteuid().is_root() && !each {
-            flags.extend(["--run-as".to_owned(), "nobody".to_owned()]);
+        let named = self.options.worker_flags.iter().any(|flag| flag == "--run-as");
+        if nix::unistd::geteuid().is_root() && !each && !named {
+            let user = if has_nobody() { "nobody" } else { "root" };
+            flags.extend(["--run-as".to_owned(), user.to_owned()]);
         }
         flags.extend(self.options.worker_flags.iter().cloned());
         let log = self.folder.path().join(format!("{}.log", site.name));
@@ -230,6 +232,13 @@ impl Drop for Cluster {
 fn into_namespace(namespace: Option<&str>) -> Vec<String> {
     let words = |name| ["ip", "netns", "exec", name].map(str::to_owned).to_vec();
     namespace.map(words).unwrap_or_default()
+}
+
+/// Whether there are others than root: not in a user namespace of its own
+/// (`unshare --map-root-user`).
+pub fn has_nobody() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_ascii_whitespace().nth(2).is_none_or(|count| count != "1")
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, ClusterError> {

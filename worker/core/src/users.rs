@@ -54,6 +54,11 @@ impl UserRange {
     pub fn first(self) -> u32 {
         self.first
     }
+
+    /// The last of them.
+    pub fn last(self) -> u32 {
+        self.last
+    }
 }
 
 impl fmt::Display for UserRange {

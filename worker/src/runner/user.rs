@@ -91,6 +91,9 @@ pub(crate) enum UserError {
     Unreadable(String),
     /// The agent is not root, so it can't take many users' rights.
     NotRootForEach,
+    /// This user namespace has no such numbers.
+    Unmapped(String),
+    UnmappedEach(UserRange),
     /// One of the numbers is somebody's.
     Somebodys(UserRange, String, u32),
 }
@@ -99,8 +102,13 @@ impl UserError {
     /// Which flag is wrong.
     pub(crate) fn flag(&self) -> &'static str {
         match self {
-            UserError::Missing(_) | UserError::NotRoot(_) | UserError::Unreadable(_) => "--run-as",
-            UserError::NotRootForEach | UserError::Somebodys(..) => "--service-uids",
+            UserError::Missing(_)
+            | UserError::NotRoot(_)
+            | UserError::Unreadable(_)
+            | UserError::Unmapped(_) => "--run-as",
+            UserError::NotRootForEach | UserError::UnmappedEach(_) | UserError::Somebodys(..) => {
+                "--service-uids"
+            }
         }
     }
 }
@@ -120,6 +128,16 @@ impl fmt::Display for UserError {
             UserError::Unreadable(name) => {
                 write!(f, "user {name:?} could not be looked up; is /etc/passwd readable?")
             }
+            UserError::Unmapped(name) => write!(
+                f,
+                "the user namespace of this agent has no user {name:?}; map it (/etc/subuid), or \
+                 give root, which is no more than who started the agent there"
+            ),
+            UserError::UnmappedEach(range) => write!(
+                f,
+                "{range}: the user namespace of this agent has no such users; map them \
+                 (/etc/subuid), or leave the flag out"
+            ),
             UserError::NotRootForEach => f.write_str(
                 "only an agent that runs as root can give each service a user of its own; leave \
                  the flag out",
@@ -151,6 +169,9 @@ fn each_of(range: UserRange, agent: Uid) -> Result<Identity, UserError> {
     if !agent.is_root() {
         return Err(UserError::NotRootForEach);
     }
+    if ![range.first(), range.last()].into_iter().all(user_files::is_mapped) {
+        return Err(UserError::UnmappedEach(range));
+    }
     match user_files::among(|number| range.contains(number)) {
         Some((name, number)) => Err(UserError::Somebodys(range, name, number)),
         None => Ok(Identity::Each(range)),
@@ -160,11 +181,17 @@ fn each_of(range: UserRange, agent: Uid) -> Result<Identity, UserError> {
 fn resolve_for(flag: Option<&str>, agent: Uid) -> Result<Option<RunAs>, UserError> {
     match (flag, agent.is_root()) {
         (None, false) => Ok(None),
-        (None, true) => look_up(DEFAULT_USER).map(Some),
-        (Some(name), true) => look_up(name).map(Some),
-        (Some(name), false) => {
-            let user = look_up(name)?;
-            if user.uid == agent.as_raw() { Ok(None) } else { Err(UserError::NotRoot(user.name)) }
+        (flag, is_root) => {
+            let user = look_up(flag.unwrap_or(DEFAULT_USER))?;
+            match (user.uid == agent.as_raw(), is_root) {
+                // Nothing is to be taken: in a user namespace that has root alone it could not be.
+                (true, _) => Ok(None),
+                (false, true) if !user_files::is_mapped(user.uid) => {
+                    Err(UserError::Unmapped(user.name))
+                }
+                (false, true) => Ok(Some(user)),
+                (false, false) => Err(UserError::NotRoot(user.name)),
+            }
         }
     }
 }
@@ -197,9 +224,10 @@ mod tests {
     fn the_flag_and_the_agents_own_user_decide() {
         assert_eq!(resolve_for(None, SOMEBODY), Ok(None));
         assert_eq!(resolve_for(Some("root"), SOMEBODY), Err(UserError::NotRoot("root".to_owned())));
-        let root = resolve_for(Some("root"), ROOT).unwrap().unwrap();
-        assert_eq!((root.uid, root.gid), (0, 0));
-        assert!(root.groups.contains(&0));
+        assert_eq!(resolve_for(Some("root"), ROOT), Ok(None));
+        let daemon = resolve_for(Some("daemon"), ROOT).unwrap().unwrap();
+        assert_eq!((daemon.uid, daemon.gid), (1, 1));
+        assert!(daemon.groups.contains(&1));
         for (flag, agent) in [(Some("nobody-of-that-name"), ROOT), (Some("a\0b"), ROOT)] {
             assert!(matches!(resolve_for(flag, agent), Err(UserError::Missing(_))), "{flag:?}");
         }

@@ -46,6 +46,17 @@ fn groups(groups: &str, name: &str, own: u32) -> Vec<u32> {
     std::iter::once(own).chain(listed).collect()
 }
 
+/// Whether there is such a number in this user namespace: each line of the map is its first number
+/// here, the first outside, and how many (user_namespaces(7)).
+pub(super) fn is_mapped(number: u32) -> bool {
+    let Ok(map) = fs::read_to_string("/proc/self/uid_map") else { return true };
+    map.lines().any(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(|it| it.parse::<u64>().unwrap_or(0));
+        let (first, count) = (numbers.next().unwrap_or(0), numbers.nth(1).unwrap_or(0));
+        (first..first.saturating_add(count)).contains(&u64::from(number))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! An agent that is killed, and the next one.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -121,4 +122,29 @@ fn a_number_that_is_a_strangers_by_now_is_not_signalled() {
     assert!(stranger.try_wait().unwrap().is_none(), "the stranger lives");
     stranger.kill().unwrap();
     stranger.wait().unwrap();
+}
+
+/// Before the ledger, between it and the start, in the middle of the start, after it.
+#[test]
+fn killed_at_any_moment_of_a_start_it_leaves_one_process() {
+    let scripts = json!({"runtime-script": "exec sleep 1000"});
+    for moment in 0..12 {
+        let mut worker = Worker::new();
+        worker.push("run", &scripts);
+        let at = Instant::now() + Duration::from_micros(700 * moment);
+        while Instant::now() < at {
+            std::hint::spin_loop();
+        }
+        worker.kill_agent();
+        worker.start();
+        if worker.report() == Value::Null {
+            // It had not written down yet what it was given: its controller gives it again.
+            worker.push("run", &scripts);
+        }
+        worker.wait_for("its process", |report| report["pid"].is_number());
+        assert_eq!(worker.processes().len(), 1, "{moment}: {:?}", worker.processes());
+        worker.push("stop", &scripts);
+        worker.wait_for("stopped", |report| report["state"] == "stopped");
+        assert!(worker.processes().is_empty(), "{moment}");
+    }
 }

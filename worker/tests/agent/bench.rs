@@ -16,6 +16,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
+use crate::namespace;
+
 /// Nothing here takes so long unless something is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -49,7 +51,8 @@ impl Worker {
     /// One whose agent may do nothing that is root's.
     pub(crate) fn unprivileged() -> Worker {
         let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
-        Worker::of(nix::unistd::Uid::effective().is_root().then_some(nobody.uid.as_raw()))
+        let user = nobody.uid.as_raw();
+        Worker::of(namespace::may_be(user).then_some(user))
     }
 
     /// One whose folder is not in the machine's `/tmp`, where its user may make one.
@@ -103,7 +106,13 @@ impl Worker {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.find_map(|line| told_address(&line.unwrap())).unwrap();
+        let mut before = Vec::new();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let address = told_address(&line);
+            before.push(line);
+            address
+        });
+        let address = address.unwrap_or_else(|| panic!("it ended: {before:#?}"));
         let address = Arc::new(Mutex::new(address));
         let (told, said) = (Arc::clone(&address), Arc::clone(&self.said));
         // What it says further on is read, so that it never waits for it.

@@ -9,6 +9,8 @@ mod confined;
 mod damaged_groups;
 mod ends;
 mod health;
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod shortage;
 mod soak;
 mod upgrade;

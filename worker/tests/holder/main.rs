@@ -6,4 +6,6 @@
 mod bench;
 mod ends;
 mod environment;
+#[path = "../common/namespace.rs"]
+mod namespace;
 mod output;
