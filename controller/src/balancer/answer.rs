@@ -111,7 +111,7 @@ impl Sides<'_> {
         self.flow.is_kept = false;
         self.drop_sent_request();
         if is_tunnel {
-            self.flow.request = Relay::tunnel(0);
+            self.flow.request.become_tunnel();
         }
         self.buffers.settle(&mut self.client.input);
     }

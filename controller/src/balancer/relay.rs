@@ -45,6 +45,14 @@ impl Relay {
         Relay::new(Body::UntilClose, Recoding::UntilClose, start)
     }
 
+    /// What comes after this body, all of which was read, goes on as it is: after what of the body
+    /// is not written yet, in the buffer or in a pipe.
+    pub(super) fn become_tunnel(&mut self) {
+        debug_assert!(self.is_whole() && self.cut == 0, "a tunnel begins behind a whole body");
+        self.decoder = BodyDecoder::new(Body::UntilClose);
+        self.recoding = Recoding::UntilClose;
+    }
+
     /// Decodes on in `bytes`, up to what must be dropped. Call again once that is written.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<(), ChunkedError> {
         if self.sent == self.ready {
@@ -119,7 +127,7 @@ impl Relay {
         let passed = pipe.pass(from, to, left, budget);
         if let Passed::Some { taken, .. } = passed {
             self.decoder.skip(taken as u64);
-            if self.decoder.is_done() && pipe.is_empty() {
+            if left == taken as u64 && pipe.is_empty() {
                 self.leave_pipe(pipes);
             }
         }
@@ -246,3 +254,7 @@ pub(super) fn flush(
     buffers.settle(output);
     Some(true)
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
