@@ -149,11 +149,13 @@ fn external_address(text: &str, pointer: &str, faults: &mut Faults) -> Option<So
         );
         return None;
     };
-    let link_local = match address.ip() {
+    // An IPv4 address that is written as an IPv6 one is reached all the same, and judged as such.
+    let ip = address.ip().to_canonical();
+    let address = SocketAddr::new(ip, address.port());
+    let link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
-    let ip = address.ip();
     if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || link_local {
         faults.add(pointer, "port 0, unspecified, multicast or link-local: never connected to");
         return None;

@@ -237,7 +237,10 @@ fn external_services() {
         (json!(["10.0.0.7:0"]), "/external/addresses/0"),
         (json!(["169.254.169.254:80"]), "/external/addresses/0"),
         (json!(["[fe80::1]:80"]), "/external/addresses/0"),
+        (json!(["[::ffff:169.254.169.254]:80"]), "/external/addresses/0"),
+        (json!(["[::ffff:0.0.0.0]:80"]), "/external/addresses/0"),
         (json!(["10.0.0.7:1", "10.0.0.7:1"]), "/external/addresses/1"),
+        (json!(["10.0.0.7:1", "[::ffff:10.0.0.7]:1"]), "/external/addresses/1"),
     ] {
         assert_eq!(pointers(&external(addresses.clone())), [pointer], "{addresses}");
     }

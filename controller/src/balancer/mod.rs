@@ -62,7 +62,7 @@ mod wheel;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,17 +171,26 @@ impl Config {
 
 /// Whether no request and no check may go there, the own API being at `off_limits`.
 pub(crate) fn is_off_limits(address: SocketAddr, off_limits: &[SocketAddr]) -> bool {
-    let is_link_local = match address.ip().to_canonical() {
+    // An IPv4 address may be written as an IPv6 one, and is reached all the same.
+    let ip = address.ip().to_canonical();
+    let is_link_local = match ip {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     };
     let is_own = |own: &SocketAddr| {
         own.port() == address.port()
-            && (own.ip() == address.ip()
-                || (own.ip().is_unspecified() && address.ip().is_loopback())
-                || (own.ip().is_loopback() && address.ip().is_unspecified()))
+            && match own.ip().to_canonical() {
+                own if own == ip => true,
+                own if own.is_unspecified() => is_of_this_machine(ip),
+                own => own.is_loopback() && ip.is_unspecified(),
+            }
     };
     is_link_local || off_limits.iter().any(is_own)
+}
+
+/// Whether a connection there ends on this machine: an address that can be bound is one of its own.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || UdpSocket::bind((ip, 0)).is_ok()
 }
 
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {

@@ -157,6 +157,8 @@ impl Manager {
 /// Whoever joins tells where requests go: never to link-local addresses (cloud metadata lives
 /// there), nor to none at all.
 fn may_be_routed_to(address: IpAddr) -> bool {
+    // An IPv4 address that is written as an IPv6 one is reached all the same.
+    let address = address.to_canonical();
     let link_local = match address {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),

@@ -252,7 +252,14 @@ fn a_hello_that_could_not_be_stored_is_refused() {
 #[test]
 fn an_address_that_nobody_may_be_sent_to_is_refused() {
     let mut bench = Bench::new(PATIENCE);
-    for address in ["169.254.169.254", "0.0.0.0", "224.0.0.1", "fe80::1", "255.255.255.255"] {
+    for address in [
+        "169.254.169.254",
+        "0.0.0.0",
+        "224.0.0.1",
+        "fe80::1",
+        "255.255.255.255",
+        "::ffff:169.254.169.254",
+    ] {
         let address = Some(address.parse().expect("an address"));
         let ticket = bench.hello(Hello { address, ..hello(1, 0) });
         let (status, detail) = bench.answer(ticket);

@@ -1,5 +1,7 @@
 //! Routing, and what heads are on both sides.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::harness::{Harness, Instance, error_code, nowhere};
 use crate::balancer::stats::Cause;
 
@@ -199,4 +201,50 @@ fn the_controllers_own_api_is_no_instance() {
     // The same shape with an address that nobody has ends the same way, and so proves nothing else.
     lb.change("web", |route| route.endpoints[0].address = nowhere());
     assert_eq!(lb.get("web", "/").status, 502);
+}
+
+#[test]
+fn the_own_api_is_off_limits_under_every_name_of_this_machine() {
+    let is = |address: &str, own: &str| {
+        crate::balancer::is_off_limits(address.parse().unwrap(), &[own.parse().unwrap()])
+    };
+    for (address, own) in [
+        ("127.0.0.1:7070", "127.0.0.1:7070"),
+        ("[::ffff:127.0.0.1]:7070", "127.0.0.1:7070"),
+        ("0.0.0.0:7070", "127.0.0.1:7070"),
+        ("[::ffff:0.0.0.0]:7070", "127.0.0.1:7070"),
+        ("127.0.0.9:7070", "0.0.0.0:7070"),
+        ("[::ffff:127.0.0.9]:7070", "0.0.0.0:7070"),
+        ("127.0.0.1:7070", "[::]:7070"),
+        ("0.0.0.0:7070", "[::]:7070"),
+        ("[::1]:7070", "[::]:7070"),
+        // Whoever has the API on another port: cloud metadata and the like.
+        ("[::ffff:169.254.169.254]:80", "127.0.0.1:7070"),
+        ("[fe80::1]:80", "127.0.0.1:7070"),
+    ] {
+        assert!(is(address, own), "{address} where the API is {own}");
+    }
+    for (address, own) in [
+        ("127.0.0.1:7071", "127.0.0.1:7070"),
+        ("127.0.0.2:7070", "127.0.0.1:7070"),
+        ("127.0.0.1:7071", "0.0.0.0:7070"),
+        // Reserved: no machine's address (RFC 1112).
+        ("240.0.0.1:7070", "0.0.0.0:7070"),
+    ] {
+        assert!(!is(address, own), "{address} where the API is {own}");
+    }
+    // Whatever else this machine is called: its addresses on its networks.
+    for own in own_addresses() {
+        let is_off = is(&SocketAddr::new(own, 7070).to_string(), "0.0.0.0:7070");
+        // Another test's bridge may have gone meanwhile, and its address with it.
+        assert!(is_off || !own_addresses().contains(&own), "{own}");
+    }
+}
+
+/// The machine's IPv4 addresses, as the kernel lists them.
+fn own_addresses() -> Vec<IpAddr> {
+    let table = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let lines: Vec<&str> = table.lines().collect();
+    let local = lines.windows(2).filter(|pair| pair[1].contains("/32 host LOCAL"));
+    local.filter_map(|pair| pair[0].trim().strip_prefix("|-- ")?.parse().ok()).collect()
 }
