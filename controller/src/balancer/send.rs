@@ -6,6 +6,7 @@
 
 use std::io;
 
+use nix::errno::Errno;
 use tucano_common::http1::exchange::Failure;
 use tucano_common::http1::{Body, HeadScan, RequestHead};
 use tucano_common::limits::{
@@ -13,6 +14,7 @@ use tucano_common::limits::{
     SILENCE_CHECK, UPSTREAM_FRESH,
 };
 use tucano_common::time::Mono;
+use tucano_controller_core::balancer::outlier::Sign;
 use tucano_controller_core::balancer::{Choice, MemberIx, ServiceIx};
 
 use super::connections::{Client, Engagement, Flow, Stage, Upstream, Watch};
@@ -78,12 +80,16 @@ impl Lb {
         };
         self.fleet.begin(member);
         let upstream = match self.pools.take(member, fresh_since) {
-            Some(kept) => Some(kept),
+            Some(kept) => Ok(kept),
             None => self.connect(member),
         };
-        let Some(upstream_key) = upstream else {
-            self.connect_failed(key, flow_key, member);
-            return;
+        let upstream_key = match upstream {
+            Ok(upstream_key) => upstream_key,
+            Err(sign) => {
+                self.release_member(member, sign);
+                self.retry_or_refuse(key, flow_key, Failure::Closed, true);
+                return;
+            }
         };
         if let Some(upstream) = self.upstreams.get_mut(upstream_key) {
             upstream.duty = Engagement::Busy(key);
@@ -114,14 +120,15 @@ impl Lb {
         }
     }
 
-    /// Begins a connection to an instance; its handshake may still be under way.
-    fn connect(&mut self, member: MemberIx) -> Option<Key<Upstream>> {
-        let address = self.fleet.address(member)?;
+    /// Begins a connection to an instance; its handshake may still be under way. Where it can't
+    /// be begun: what that says about the instance.
+    fn connect(&mut self, member: MemberIx) -> Result<Key<Upstream>, Sign> {
+        let address = self.fleet.address(member).ok_or(Sign::Nothing)?;
         if self.config.is_off_limits(address) {
             log::warn!("the balancer does not connect to {address}: it is not a service's");
-            return None;
+            return Err(Sign::Broken);
         }
-        let socket = Socket::connect(address).ok()?;
+        let socket = Socket::connect(address).map_err(|error| sign_of(&error))?;
         let upstream = Upstream {
             socket,
             member,
@@ -133,11 +140,11 @@ impl Lb {
         };
         let key = self.upstreams.insert(upstream);
         match self.register_upstream(key) {
-            Ok(()) => Some(key),
+            Ok(()) => Ok(key),
             Err(error) => {
                 log::warn!("a connection to an instance cannot be watched: {error}");
                 self.drop_upstream(key);
-                None
+                Err(Sign::Nothing)
             }
         }
     }
@@ -147,11 +154,6 @@ impl Lb {
             Some(upstream) => upstream.socket.register(self.poll.registry(), upstream_token(key)),
             None => Ok(()),
         }
-    }
-
-    fn connect_failed(&mut self, key: Key<Client>, flow_key: Key<Flow>, member: MemberIx) {
-        self.release_member(member, tucano_controller_core::balancer::outlier::Sign::Broken);
-        self.retry_or_refuse(key, flow_key, Failure::Closed, true);
     }
 
     /// Keeps a request until an instance is there, for as long as its service says.
@@ -300,6 +302,16 @@ impl Lb {
     }
 }
 
+/// What it says about an instance that a connection to it can't even be begun: nothing where it is
+/// this machine that has no descriptor, no memory or no port left.
+fn sign_of(error: &io::Error) -> Sign {
+    use Errno::{EADDRNOTAVAIL, EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(EADDRNOTAVAIL | EAGAIN | EMFILE | ENFILE | ENOBUFS | ENOMEM) => Sign::Nothing,
+        Some(_) | None => Sign::Broken,
+    }
+}
+
 impl Sides<'_> {
     /// Writes the request's head to the instance, with what of its body is there.
     fn send_head(&mut self, head: &RequestHead, config: &super::Config) {
@@ -334,6 +346,21 @@ impl Sides<'_> {
         // One without a body is sent by now.
         if self.flow.seen.is_sent && self.upstream.output.is_none() && self.flow.request.is_over() {
             self.request_is_over();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_lacks_is_not_the_instances_fault() {
+        for ours in [Errno::EMFILE, Errno::ENFILE, Errno::EADDRNOTAVAIL, Errno::ENOBUFS] {
+            assert_eq!(sign_of(&ours.into()), Sign::Nothing, "{ours}");
+        }
+        for theirs in [Errno::ECONNREFUSED, Errno::ENETUNREACH, Errno::EHOSTUNREACH] {
+            assert_eq!(sign_of(&theirs.into()), Sign::Broken, "{theirs}");
         }
     }
 }
