@@ -29,6 +29,8 @@ pub enum HeadError {
     FieldValue,
     /// Too many fields.
     FieldsTooMany,
+    /// `Connection` names too many fields.
+    NominatedTooMany,
     /// The head goes on past its bound.
     HeadTooLong,
     /// The request target goes on past its bound.
@@ -63,7 +65,7 @@ impl HeadError {
     /// The status that answers a request refused for this.
     pub fn status(self) -> u16 {
         match self {
-            HeadError::HeadTooLong | HeadError::FieldsTooMany => 431,
+            HeadError::HeadTooLong | HeadError::FieldsTooMany | HeadError::NominatedTooMany => 431,
             HeadError::TargetTooLong => 414,
             HeadError::CodingUnsupported | HeadError::Connect => 501,
             HeadError::VersionUnsupported => 505,
@@ -101,6 +103,7 @@ impl HeadError {
             HeadError::FieldName => "a field name is malformed, or white space before its colon",
             HeadError::FieldValue => "a field value has a control character",
             HeadError::FieldsTooMany => "too many fields; 100 are allowed",
+            HeadError::NominatedTooMany => "Connection names too many fields; 32 are allowed",
             HeadError::HeadTooLong => "the head is too long; 16 KiB are allowed",
             HeadError::TargetTooLong => "the target is too long; 8 KiB are allowed",
             HeadError::Target => "the target is malformed; percent-encode what a URI can't have",

@@ -105,6 +105,7 @@ impl RequestHead {
         let method = Method::of(method)?;
         let target = target::parse(path.of(bytes), usize::from(path.at), method)?;
         let (fields, learnt) = collect(bytes, parsed.headers);
+        learnt.connection.check()?;
         let body = framing::of_request(version, learnt.declared(bytes))?;
         let is_11 = version == Version::Http11;
         Ok(RequestHead {
@@ -169,6 +170,7 @@ impl ResponseHead {
         let status = status.ok_or(HeadError::Status)?;
         let version = version(parsed.version);
         let (fields, learnt) = collect(bytes, parsed.headers);
+        learnt.connection.check()?;
         let framed = framing::of_response(method, status, version, learnt.declared(bytes))?;
         Ok(ResponseHead {
             whole: Span::new(0, found.end),

@@ -2,7 +2,7 @@
 //! by byte.
 
 use super::*;
-use crate::limits::HEAD_FIELDS_IN_PLACE;
+use crate::limits::{CONNECTION_NAMES_MAX, HEAD_FIELDS_IN_PLACE};
 
 fn request(bytes: &[u8]) -> Result<Option<RequestHead>, HeadError> {
     RequestHead::parse(bytes, &mut HeadScan::default())
@@ -52,12 +52,12 @@ fn a_request_with_everything() {
     assert_eq!(head.target.path().of(bytes), b"/p?q=1");
     assert_eq!(head.host.of(bytes), b"web:8080");
     assert_eq!(head.body, Body::Length(5));
-    let options =
-        ConnectionOptions { close: true, keep_alive: false, upgrade: true, nominates: true };
+    let options = ConnectionOptions { close: true, keep_alive: false, upgrade: true, nominated: 1 };
     assert_eq!(head.connection, options);
     assert!(head.expects_continue && head.asks_upgrade && !head.keeps_alive());
     assert_eq!(head.fields.as_slice().len(), 7);
-    assert!(head.fields.nominates(b"x-foo", bytes) && !head.fields.nominates(b"x-bar", bytes));
+    let nominated = head.fields.nominated(bytes);
+    assert!(nominated.has(b"x-foo") && !nominated.has(b"x-bar") && !nominated.has(b"close"));
     let values: Vec<_> = head.fields.as_slice().iter().map(|field| field.value.of(bytes)).collect();
     assert_eq!(values[3..5], [b"1".as_slice(), b""]);
     let empty = head.fields.as_slice()[4];
@@ -194,6 +194,19 @@ fn limits() {
         assert_eq!((names.len(), names[0]), (count, &b"Host"[..]));
         assert!(names[1..].iter().all(|name| name == b"A"), "{count}");
     }
+    let nominating = |count: usize| {
+        let names: Vec<String> = (0..count).map(|n| format!("X-{n}")).collect();
+        // What is about the connection itself, and empty members, are no names.
+        let names = names.join(", ,close,");
+        format!("GET / HTTP/1.1\r\nHost: w\r\nConnection: {names}\r\n\r\n").into_bytes()
+    };
+    let bytes = nominating(CONNECTION_NAMES_MAX);
+    let head = passed(&bytes);
+    let nominated = head.fields.nominated(&bytes);
+    assert!((0..CONNECTION_NAMES_MAX).all(|n| nominated.has(format!("x-{n}").as_bytes())));
+    for count in [CONNECTION_NAMES_MAX + 1, 255, 256, 257, 1000] {
+        assert_eq!(refused(&nominating(count)), HeadError::NominatedTooMany);
+    }
     let target = |len: usize| {
         let path = "a".repeat(len - 1);
         format!("GET /{path} HTTP/1.1\r\nHost: w\r\n\r\n").into_bytes()
@@ -202,6 +215,7 @@ fn limits() {
     assert_eq!(refused(&target(TARGET_BYTES_MAX + 1)), HeadError::TargetTooLong);
     assert_eq!(HeadError::TargetTooLong.status(), 414);
     assert_eq!(HeadError::FieldsTooMany.status(), 431);
+    assert_eq!(HeadError::NominatedTooMany.status(), 431);
 }
 
 #[test]

@@ -3,10 +3,11 @@
 //! It takes what httparse found; it refuses nothing itself. Called by `head`; [`Fields`] by all who
 //! read heads.
 
+use super::error::HeadError;
 use super::fields::{FieldName, members};
 use super::framing::Declared;
 use super::method::Version;
-use crate::limits::HEAD_FIELDS_IN_PLACE;
+use crate::limits::{CONNECTION_NAMES_MAX, HEAD_FIELDS_IN_PLACE};
 
 /// A place in a head's buffer. 16 bits reach past the longest head; `limits` checks that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +53,8 @@ pub struct ConnectionOptions {
     pub keep_alive: bool,
     /// `upgrade`.
     pub upgrade: bool,
-    /// Any other: names of fields that end at this hop.
-    pub nominates: bool,
+    /// So many others: names of fields that end at this hop.
+    pub nominated: u8,
 }
 
 /// One field line.
@@ -101,17 +102,51 @@ impl Fields {
         self.first(name).map(|field| field.value.of(buffer))
     }
 
-    /// Whether a `Connection` field nominates `name` as ending at this hop.
-    pub fn nominates(&self, name: &[u8], buffer: &[u8]) -> bool {
+    /// The names that the `Connection` fields nominate as ending at this hop: gathered once, since
+    /// these fields may be long and are asked about each of the others.
+    pub fn nominated<'a>(&self, buffer: &'a [u8]) -> Nominated<'a> {
         let connections =
             self.as_slice().iter().filter(|field| field.known == FieldName::Connection);
-        connections
-            .flat_map(|field| members(field.value.of(buffer)))
-            .any(|option| option.eq_ignore_ascii_case(name))
+        let options = connections.flat_map(|field| members(field.value.of(buffer)));
+        let mut nominated = Nominated { names: [&[]; CONNECTION_NAMES_MAX], count: 0 };
+        for (slot, name) in nominated.names.iter_mut().zip(options.filter(|it| is_name(it))) {
+            *slot = name;
+            nominated.count += 1;
+        }
+        nominated
     }
 }
 
+/// Names of fields that end at this hop.
+#[derive(Clone, Copy, Debug)]
+pub struct Nominated<'a> {
+    names: [&'a [u8]; CONNECTION_NAMES_MAX],
+    count: usize,
+}
+
+impl Nominated<'_> {
+    /// Whether it is one of them.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.names.iter().take(self.count).any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Whether a `Connection` option is a field's name, and not about the connection itself.
+fn is_name(option: &[u8]) -> bool {
+    let mut options = ConnectionOptions::default();
+    options.note(option);
+    options.nominated > 0
+}
+
 impl ConnectionOptions {
+    /// Refuses more names than every field is compared with.
+    pub(super) fn check(self) -> Result<(), HeadError> {
+        match usize::from(self.nominated) <= CONNECTION_NAMES_MAX {
+            true => Ok(()),
+            false => Err(HeadError::NominatedTooMany),
+        }
+    }
+
     pub(super) fn keeps_alive(self, version: Version) -> bool {
         match version {
             Version::Http11 => !self.close,
@@ -127,7 +162,7 @@ impl ConnectionOptions {
         } else if option.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         } else {
-            self.nominates = true;
+            self.nominated = self.nominated.saturating_add(1);
         }
     }
 }

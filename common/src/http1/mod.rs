@@ -38,6 +38,6 @@ pub use error::HeadError;
 pub use fields::FieldName;
 pub use framing::Body;
 pub use head::{RequestHead, ResponseHead};
-pub use lines::{Field, Fields, Span};
+pub use lines::{Field, Fields, Nominated, Span};
 pub use method::{Method, Version};
 pub use scan::HeadScan;

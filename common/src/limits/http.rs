@@ -9,6 +9,9 @@ use std::time::Duration;
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A head may have so many fields; more is 431.
 pub const HEAD_FIELDS_MAX: usize = 100;
+/// Fields that `Connection` may name as ending at this hop; more is 431. Each field of the head is
+/// compared with each of them.
+pub const CONNECTION_NAMES_MAX: usize = 32;
 /// Fields that a parsed head has room for without a table of its own: a browser sends some fifteen.
 pub const HEAD_FIELDS_IN_PLACE: usize = 24;
 /// A request target may be so long; more is 414, so that the client learns which part was too long.

@@ -10,7 +10,9 @@ use tucano_common::http1::fields::members;
 use tucano_common::http1::framing::Recoding;
 use tucano_common::http1::rewrite::{Plan, Rewrite};
 use tucano_common::http1::target::Target;
-use tucano_common::http1::{Field, FieldName, Fields, RequestHead, ResponseHead, Span, Version};
+use tucano_common::http1::{
+    Field, FieldName, Fields, Nominated, RequestHead, ResponseHead, Span, Version,
+};
 use tucano_common::id::InstanceId;
 use tucano_common::limits::REQUEST_ID_BYTES_MAX;
 
@@ -40,6 +42,7 @@ pub(super) fn request(
     };
     let keeps_id = keeps_id(&head.fields, bytes);
     let is_absolute = matches!(head.target, Target::Absolute { .. });
+    let nominated = (head.connection.nominated > 0).then(|| head.fields.nominated(bytes));
     for (place, field) in fields.iter().enumerate() {
         let ends_here = match field.known {
             FieldName::Host => is_absolute,
@@ -51,7 +54,7 @@ pub(super) fn request(
             | FieldName::XRealIp
             | FieldName::Forwarded => !origin.is_trusted,
             FieldName::XRequestId => !keeps_id,
-            _ => ends_at_this_hop(field, &head.fields, bytes, head.connection.nominates),
+            _ => ends_at_this_hop(field, bytes, nominated.as_ref()),
         };
         if !ends_here {
             keep_line(&mut rewrite, bytes, fields, place, head.whole);
@@ -202,6 +205,7 @@ fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &
         }
     }
     let has_no_body = matches!(head.status, 100..200 | 204);
+    let nominated = (head.connection.nominated > 0).then(|| head.fields.nominated(bytes));
     for (place, field) in fields.iter().enumerate() {
         let ends_here = match field.known {
             FieldName::XTucanoInstance | FieldName::XTucanoError => true,
@@ -209,7 +213,7 @@ fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &
             FieldName::ContentLength => has_no_body,
             FieldName::TransferEncoding => has_no_body || recoding == Recoding::OutOfChunks,
             FieldName::Trailer => recoding == Recoding::OutOfChunks,
-            _ => ends_at_this_hop(field, &head.fields, bytes, head.connection.nominates),
+            _ => ends_at_this_hop(field, bytes, nominated.as_ref()),
         };
         if !ends_here {
             keep_line(rewrite, bytes, fields, place, head.whole);
@@ -217,11 +221,9 @@ fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &
     }
 }
 
-fn ends_at_this_hop(field: &Field, fields: &Fields, bytes: &[u8], nominates: bool) -> bool {
-    field.known.is_hop_by_hop()
-        || (nominates
-            && field.known.is_removed_when_nominated()
-            && fields.nominates(field.name.of(bytes), bytes))
+fn ends_at_this_hop(field: &Field, bytes: &[u8], nominated: Option<&Nominated<'_>>) -> bool {
+    let is_nominated = || nominated.is_some_and(|names| names.has(field.name.of(bytes)));
+    field.known.is_hop_by_hop() || (field.known.is_removed_when_nominated() && is_nominated())
 }
 
 fn keep_line(rewrite: &mut Rewrite<'_>, bytes: &[u8], fields: &[Field], place: usize, head: Span) {
