@@ -96,3 +96,6 @@ pub const LOG_LIMIT_LINES: u32 = 5;
 pub const LOG_LIMIT_WINDOW: Duration = Duration::from_secs(10);
 /// One line of the log; the rest is cut.
 pub const LOG_LINE_BYTES_MAX: usize = 8 * 1024;
+/// A request's body up to this goes out with its head, in one call: copying it costs less than a
+/// second journey through the kernel, and than waking who reads it twice.
+pub const BODY_WITH_HEAD_BYTES_MAX: usize = 32 * 1024;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use mio::Registry;
 use mio::net::TcpStream;
 use tucano_common::http1::{BodyDecoder, HeadScan, Method};
+use tucano_common::limits::BODY_WITH_HEAD_BYTES_MAX;
 use tucano_common::time::{Mono, Now};
 
 use super::super::app::{CallError, CallPhase, CallTimeouts};
@@ -52,6 +53,7 @@ pub(in crate::event_loop) enum Spec {
     Probe,
     /// A request.
     Request {
+        /// With a short body right behind it.
         head: Vec<u8>,
         body: Cow<'static, [u8]>,
         method: Method,
@@ -64,7 +66,11 @@ impl Spec {
     pub(in crate::event_loop) fn request(addr: SocketAddr, request: OutRequest) -> Spec {
         let mut head = Vec::with_capacity(256);
         request.write_head(&mut head, &addr.to_string(), request.body.len() as u64);
-        let OutRequest { method, body, answer, keep_alive, .. } = request;
+        let OutRequest { method, mut body, answer, keep_alive, .. } = request;
+        if body.len() <= BODY_WITH_HEAD_BYTES_MAX {
+            head.extend_from_slice(&body);
+            body = Cow::Borrowed(&[]);
+        }
         Spec::Request { head, body, method, answer, keep_alive }
     }
 }
