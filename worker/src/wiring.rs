@@ -2,14 +2,14 @@
 //! connects them.
 //!
 //! ```text
-//!   sampler ──── Msg::Sample (dropped where the loop is behind) ─────┐
-//!   fetch   ◄─── FetchJob, 4 ──┐                                     ▼
+//!   sampler ◄─── Ask, 1 ───────┐
+//!   fetch   ◄─── FetchJob, 4 ──┤
 //!   sweep   ◄─── SweepJob, 4 ──┼── agent (HttpLoop) ◄── Msg, 256 ── inbox
 //!   disk    ◄─── SaveJob, 4 ───┘        │                            ▲
 //!   sync    ◄─── (), 1 ── disk          │                            │
+//!   sampler ── Msg::Sample ──────────────────────────────────────────┤
 //!   fetch, sweep, disk, sync ── Msg::Done ───────────────────────────┤
 //!   resolve (only while a name is looked up) ── Msg::Resolved ───────┘
-//!                                       └── Targets (latest value) ──► sampler
 //! ```
 //!
 //! Nothing is decided here but the order of the start: what may fail for good comes first, and
@@ -30,15 +30,16 @@ use tucano_common::wire::worker::{Hello, Notice};
 use tucano_net::clock::Clock;
 use tucano_net::listener::{ListenError, listen_on};
 use tucano_net::signals::{Signal, Signals};
-use tucano_net::{HttpConfig, HttpLoop, SendError, Sender};
+use tucano_net::{HttpConfig, HttpLoop, Sender};
 use tucano_worker_core::{Layout, Settings, Supervisor};
 
 use crate::agent::{
-    Agent, Fetcher, Found, Guard, Hands, Inner, Introduction, Link, Msg, Restart, load, rebuild,
+    Agent, Fetcher, Found, Guard, Hands, Inner, Introduction, Link, Msg, Restart, deliver, load,
+    rebuild,
 };
 use crate::config::Config;
 use crate::data_folder::{self, FolderError};
-use crate::monitor::{self, Targets};
+use crate::monitor::{self, Pulse};
 use crate::runner::artifact::{ArtifactError, Artifacts};
 use crate::runner::reap_ended;
 use crate::runner::supervisor::Runner;
@@ -159,8 +160,7 @@ impl Parts {
             link.notice(notice, Clock::mono());
         }
         let guard = Guard::new(self.config.join_token.clone(), address.ip());
-        let targets = Targets::default();
-        self.start_sampler(&targets, &inbox).map_err(system("a thread can't be started"))?;
+        let pulse = self.start_monitor(&inbox).map_err(system("a thread can't be started"))?;
         let fetcher = Fetcher {
             controller: self.config.controller,
             token: self.config.join_token,
@@ -172,20 +172,14 @@ impl Parts {
         let hands = hands.map_err(system("a thread can't be started"))?;
         let (signals, state) = (Some(signals), Inner::default());
         let restart = self.restart;
-        let agent =
-            Agent { supervisor, hands, link, guard, targets, inbox, signals, restart, state };
+        let agent = Agent { supervisor, hands, link, guard, pulse, inbox, signals, restart, state };
         Ok((http, agent))
     }
 
-    fn start_sampler(&self, targets: &Targets, inbox: &Sender<Msg>) -> io::Result<()> {
-        let sink = inbox.clone();
-        let hand_over = move |sample| match sink.try_send(Msg::Sample(sample)) {
-            // A loop that is behind gets the next one.
-            Ok(()) | Err(SendError::Full(_)) => true,
-            Err(SendError::Closed(_)) => false,
-        };
-        let (layout, every) = (self.layout.clone(), self.config.heartbeat);
-        monitor::spawn(layout, every, targets.clone(), hand_over)
+    fn start_monitor(&self, inbox: &Sender<Msg>) -> io::Result<Pulse> {
+        let inbox = inbox.clone();
+        let hand_over = move |sample| deliver(&inbox, Msg::Sample(sample));
+        Pulse::start(self.layout.clone(), self.config.heartbeat, hand_over)
     }
 
     fn introduction(&self, address: SocketAddr) -> Introduction {

@@ -132,6 +132,8 @@ pub const REFUSAL_BYTES_MAX: u64 = 1024;
 /// Rounds of driving the supervisor in one turn; one that wants more is wrong, and the next turn
 /// goes on.
 pub const DRIVE_ROUNDS_MAX: usize = 100;
+/// The supervisor is driven so often even where nothing came and nothing is due.
+pub const DRIVE_INTERVAL: Duration = Duration::from_millis(900);
 /// Answers to wrong tokens that wait on an agent; more are given at once.
 pub const LATE_ANSWERS_MAX: usize = 64;
 /// All of /proc is looked through for instances' processes at least every so many samples: it costs
@@ -140,6 +142,18 @@ pub const SAMPLES_A_SCAN_MAX: u32 = 16;
 /// An instance's throttling and pressure are looked at every so many samples: the kernel averages
 /// the latter over ten seconds, and the four files cost as much as its processes do.
 pub const SAMPLES_A_STALL: u32 = 10;
+/// An instance that used no CPU since is looked at all the same every so many samples: it may wait
+/// for a disk that does not answer.
+pub const SAMPLES_A_STALL_IDLE: u32 = 60;
+/// While nothing of any instance runs, their processes are read again every so many samples alone:
+/// only the kernel could have taken memory of theirs meanwhile.
+pub const SAMPLES_QUIET_MAX: u32 = 30;
+/// How old a worker's pressure (PSI) may be: the kernel itself makes its averages anew so often.
+pub const PRESSURE_INTERVAL: Duration = Duration::from_secs(2);
+/// How old load, network, disk and heat of a worker may be: the kernel makes the load anew as
+/// seldom, nothing is decided by the others within seconds, and all together take longer to read
+/// than CPU and memory, which requests are shared out by.
+pub const SLOW_FILES_INTERVAL: Duration = Duration::from_secs(5);
 /// Descriptors kept for reading processes again and again; the others are opened each time.
 pub const STAT_FILES_OPEN_MAX: usize = 256;
 /// A file of /proc that is read again and again: `/proc/stat` of hundreds of CPUs and interrupts.

@@ -32,14 +32,14 @@ use std::time::Duration;
 
 use tucano_common::limits::{API_BODY_BYTES_MAX, DRIVE_ROUNDS_MAX, LATE_ANSWERS_MAX};
 use tucano_common::time::Mono;
-use tucano_common::wire::worker::Notice;
+use tucano_common::wire::worker::{Notice, WorkerMetrics};
 use tucano_net::signals::{Signal, read_signal};
 use tucano_net::threads::{self, Stack};
 use tucano_net::{
     App, BodyPlan, CallEvent, CallId, ConnId, FdId, Io, Request, RequestHead, Response, Sender,
     TimerId,
 };
-use tucano_worker_core::{Fact, Started, Supervisor};
+use tucano_worker_core::{Fact, Supervisor};
 
 use api::Action;
 pub(crate) use effects::Hands;
@@ -47,7 +47,8 @@ use effects::Reach;
 pub(crate) use fetch::Fetcher;
 pub(crate) use guard::Guard;
 use guard::{Denied, Guesses};
-use helpers::{Helper, deliver};
+use helpers::Helper;
+pub(crate) use helpers::deliver;
 pub(crate) use introduction::Introduction;
 pub(crate) use ledger_file::{Found, load, rebuild};
 pub(crate) use link::Link;
@@ -58,7 +59,7 @@ use upgrade::Upgrade;
 
 use disk_use::{DiskLooks, Look};
 
-use crate::monitor::{Holders, Sample, Targets};
+use crate::monitor::{Beat, Pulse, Sample};
 
 /// Logs of instances that are gone are looked through so often, and code that is needed seldom is
 /// let go of.
@@ -83,7 +84,7 @@ pub(crate) struct Agent {
     pub(crate) hands: Hands,
     pub(crate) link: Link,
     pub(crate) guard: Guard,
-    pub(crate) targets: Targets,
+    pub(crate) pulse: Pulse,
     pub(crate) inbox: Sender<Msg>,
     /// The signalfd, until the loop watches it.
     pub(crate) signals: Option<std::os::fd::OwnedFd>,
@@ -96,8 +97,6 @@ pub(crate) struct Agent {
 pub(crate) struct Inner {
     signals: Option<FdId>,
     timer: Option<(Mono, TimerId)>,
-    /// What the sampler was told last.
-    sampled: Holders,
     guesses: Guesses,
     late: Vec<(Mono, ConnId, Response)>,
     /// Requests whose answer will be late, until they are whole.
@@ -121,6 +120,8 @@ impl App for Agent {
                 }
             }
         }
+        // Begins the first turn.
+        self.set_timer(io);
     }
 
     fn on_request_head(&mut self, io: &mut Io, conn: ConnId, head: &RequestHead) -> BodyPlan {
@@ -190,12 +191,11 @@ impl App for Agent {
         let now = io.now();
         match msg {
             Msg::Sample(sample) => {
-                for (id, usage) in &sample.usages {
-                    self.supervisor.set_usage(*id, *usage);
+                let (usages, metrics) = self.pulse.take(*sample);
+                for (id, usage) in usages {
+                    self.supervisor.set_usage(id, usage);
                 }
-                let Sample { mut metrics, .. } = *sample;
-                (metrics.disk_held_bytes, metrics.disk_held_bytes_max) = self.state.disk.held();
-                self.link.measured(metrics, now.mono);
+                self.measured(metrics, now.mono);
             }
             Msg::Done(helper, fact) => {
                 if let Some(Fact::DiskSeen(seen)) = fact.as_deref() {
@@ -223,7 +223,7 @@ impl App for Agent {
 
     fn on_turn_end(&mut self, io: &mut Io) {
         self.drive(io);
-        self.tell_sampler();
+        self.measure(io);
         self.answer_late(io);
         self.state.logs.follow(io, |id| self.supervisor.has(id));
         self.sweep_logs(io);
@@ -253,6 +253,9 @@ impl Agent {
 
     /// Lets the supervisor go on until it has nothing more to do.
     fn drive(&mut self, io: &mut Io) {
+        if !self.supervisor.is_due(io.now().mono) {
+            return;
+        }
         for _ in 0..DRIVE_ROUNDS_MAX {
             let effects = self.supervisor.drive(io.now());
             if effects.is_empty() {
@@ -267,15 +270,27 @@ impl Agent {
         log::error!("a defect: the supervisor wants more than {DRIVE_ROUNDS_MAX} rounds of a turn");
     }
 
-    /// Says whose processes there are, if that changed.
-    fn tell_sampler(&mut self) {
-        let running = self.supervisor.running();
-        let target = |(id, run, started): (_, _, Started)| (id, run, started.holder);
-        if running.map(target).eq(self.state.sampled.iter().copied()) {
-            return;
+    /// Measures, if it is time; says before whose processes there are, if that changed.
+    fn measure(&mut self, io: &Io) {
+        let running = || self.supervisor.running().map(|(id, run, it)| (id, run, it.holder));
+        if !running().eq(self.pulse.watched().iter().copied()) {
+            let running = running().collect();
+            self.pulse.watch(running);
         }
-        self.state.sampled = self.supervisor.running().map(target).collect();
-        self.targets.set(self.state.sampled.clone());
+        let now = io.now().mono;
+        match self.pulse.beat(now) {
+            Beat::NotYet | Beat::Asked => {}
+            Beat::Behind(metrics) => self.measured(metrics, now),
+            Beat::AtRest(metrics) => {
+                self.supervisor.rest();
+                self.measured(metrics, now);
+            }
+        }
+    }
+
+    fn measured(&mut self, mut metrics: WorkerMetrics, now: Mono) {
+        (metrics.disk_held_bytes, metrics.disk_held_bytes_max) = self.state.disk.held();
+        self.link.measured(metrics, now);
     }
 
     /// A wrong token is answered late once there were several; everything else at once.
@@ -351,6 +366,7 @@ impl Agent {
         let deadlines = [
             self.supervisor.next_deadline(),
             self.link.deadline(self.supervisor.holds()),
+            Some(self.pulse.deadline()),
             self.state.logs.deadline(),
             late,
             sweep,

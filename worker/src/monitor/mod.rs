@@ -7,8 +7,13 @@
 mod heat;
 mod machine;
 mod proc_file;
+mod proc_text;
 mod processes;
+mod pulse;
+mod quiet;
 mod sampler;
+mod slow;
 
 pub(crate) use machine::capacity;
-pub(crate) use sampler::{Holders, Sample, Targets, spawn};
+pub(crate) use pulse::{Beat, Pulse};
+pub(crate) use sampler::Sample;

@@ -14,6 +14,7 @@ use tucano_common::limits::PROC_FILE_BYTES_MAX;
 const WHOLE_BELOW_BYTES: usize = 2048;
 
 /// One that may not be there (`/proc/pressure` on an older kernel).
+#[derive(Debug)]
 pub(super) struct ProcFile {
     file: Option<File>,
 }
@@ -25,12 +26,26 @@ impl ProcFile {
 
     /// Its text now, in `buffer`; `None` where there is no such file or it can't be read.
     pub(super) fn read<'a>(&self, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-        read_from_start(self.file.as_ref()?, buffer).ok()
+        read_from_start(self.file.as_ref()?, buffer, |_| false).ok()
+    }
+
+    /// The same, or only its beginning as soon as that is enough: every further read would have
+    /// the kernel write the whole of it again.
+    pub(super) fn read_until<'a>(
+        &self,
+        buffer: &'a mut Vec<u8>,
+        is_enough: impl Fn(&[u8]) -> bool,
+    ) -> Option<&'a [u8]> {
+        read_from_start(self.file.as_ref()?, buffer, is_enough).ok()
     }
 }
 
 /// Reads all of a file into `buffer`, which grows to the largest text it ever held.
-fn read_from_start<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+fn read_from_start<'a>(
+    file: &File,
+    buffer: &'a mut Vec<u8>,
+    is_enough: impl Fn(&[u8]) -> bool,
+) -> io::Result<&'a [u8]> {
     let mut length = 0;
     if buffer.is_empty() {
         buffer.resize(4096, 0);
@@ -40,7 +55,7 @@ fn read_from_start<'a>(file: &File, buffer: &'a mut Vec<u8>) -> io::Result<&'a [
             Ok(0) => return Ok(&buffer[..length]),
             Ok(more) => {
                 length += more;
-                if length < WHOLE_BELOW_BYTES {
+                if length < WHOLE_BELOW_BYTES || is_enough(&buffer[..length]) {
                     return Ok(&buffer[..length]);
                 }
             }
@@ -67,6 +82,9 @@ mod tests {
         let file = ProcFile::open(&path);
         let mut buffer = Vec::new();
         assert_eq!(file.read(&mut buffer).unwrap().len(), 10_000);
+        let begins = |text: &[u8]| text.starts_with(b"x");
+        assert_eq!(file.read_until(&mut Vec::new(), begins).unwrap().len(), 4096);
+        assert_eq!(file.read_until(&mut Vec::new(), |_| false).unwrap().len(), 10_000);
         std::fs::write(&path, "short").unwrap();
         assert_eq!(file.read(&mut buffer), Some(&b"short"[..]));
         std::fs::remove_file(&path).unwrap();

@@ -3,19 +3,23 @@
 //! Whatever an instance starts stays below its holder, as the holder takes in what double-forks (it
 //! is a subreaper). Who belongs to whom is looked up in the whole of `/proc` only now and then; in
 //! between, the known processes alone are read again, through files that stay open. A process that
-//! ended in between is simply gone: an open file of it is never another's.
+//! ended in between is simply gone: an open file of it is never another's. While nothing of any
+//! instance runs (`quiet`) nothing of them changes, and none of it is read.
 
 use std::fmt::Write;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use tucano_common::id::InstanceId;
-use tucano_common::limits::{SAMPLES_A_SCAN_MAX, SAMPLES_A_STALL, STAT_FILES_OPEN_MAX};
-use tucano_common::time::Mono;
+use tucano_common::limits::{
+    SAMPLES_A_SCAN_MAX, SAMPLES_A_STALL, SAMPLES_A_STALL_IDLE, STAT_FILES_OPEN_MAX,
+};
 use tucano_common::wire::worker::{Pressure, Usage};
 use tucano_worker_core::usage::InstanceCpu;
 use tucano_worker_core::{JobRun, Layout, Process, Run};
 
+use super::quiet::{Quiet, Stir};
 use crate::runner::{Group, group_of};
 
 /// A line of `/proc/PID/stat` is shorter: 52 numbers of at most 20 digits, and a name of 64 bytes.
@@ -27,14 +31,14 @@ struct Family {
     holder: Process,
     /// All that it started, as the kernel counts it.
     group: Group,
-    samples_to_look: u32,
-    throttled_ms: Option<u64>,
-    pressure: Option<Pressure>,
+    /// Samples since the last look at what the kernel holds back of it.
+    unseen_samples: u32,
+    /// It ran since that look, or shortly before.
+    restless: bool,
     members: Vec<Member>,
     cpu: InstanceCpu,
-    memory_peak_bytes: u64,
-    /// As the latest scan counted.
-    descriptors: u32,
+    /// As sampled last; the descriptors as the latest scan counted.
+    usage: Usage,
 }
 
 struct Member {
@@ -48,10 +52,11 @@ struct Member {
 /// All instances' processes.
 pub(super) struct Families {
     families: Vec<Family>,
+    /// Something of an instance ran since the last scan: it may have started others.
+    has_news: bool,
     samples_to_scan: u32,
     /// The next but one: a young instance still starts processes, an old one hardly ever.
     scan_gap: u32,
-    at: Option<Mono>,
     reader: StatReader,
     all: Vec<Seen>,
 }
@@ -67,8 +72,14 @@ struct Seen {
 impl Families {
     pub(super) fn new() -> Families {
         let reader = StatReader::new();
-        let (families, all) = (Vec::new(), Vec::new());
-        Families { families, samples_to_scan: 0, scan_gap: 1, at: None, reader, all }
+        Families {
+            families: Vec::new(),
+            has_news: true,
+            samples_to_scan: 0,
+            scan_gap: 1,
+            reader,
+            all: Vec::new(),
+        }
     }
 
     /// Which instances there are, each with its holder, in the order of ids.
@@ -90,57 +101,69 @@ impl Families {
                     id: target.0,
                     holder: target.2,
                     group: group_of(&layout.job(&JobRun::runtime(target.0, target.1))),
-                    samples_to_look: 0,
-                    throttled_ms: None,
-                    pressure: None,
+                    unseen_samples: SAMPLES_A_STALL_IDLE,
+                    restless: true,
                     members: Vec::new(),
                     cpu: InstanceCpu::default(),
-                    memory_peak_bytes: 0,
-                    descriptors: 0,
+                    usage: Usage::default(),
                 },
             });
         }
+        self.has_news = true;
         self.samples_to_scan = 0;
         self.scan_gap = 1;
     }
 
-    /// What each instance uses now.
-    pub(super) fn sample(&mut self, now: Mono) -> Vec<(InstanceId, Usage)> {
-        if self.families.is_empty() {
-            return Vec::new();
+    /// What is counted of all of them together.
+    pub(super) fn quiet(&self) -> Quiet {
+        Quiet::of(self.families.iter().map(|family| &family.group))
+    }
+
+    /// Whether there will be nothing to see of them before something of them runs again.
+    pub(super) fn are_settled(&self) -> bool {
+        !self.has_news && !self.families.iter().any(|family| family.restless || family.waits())
+    }
+
+    /// What each instance uses now; what it used of the CPU is of the time that `elapsed`.
+    pub(super) fn sample(&mut self, stir: Stir, elapsed: Duration) -> Vec<(InstanceId, Usage)> {
+        self.samples_to_scan = self.samples_to_scan.saturating_sub(1);
+        self.has_news |= stir == Stir::Ran;
+        match stir {
+            Stir::Quiet if !self.is_scan_due() => {
+                for family in &mut self.families {
+                    family.usage.cpu_cores = 0.0;
+                    family.look(false);
+                }
+            }
+            Stir::Ran | Stir::Still | Stir::Quiet => self.read(elapsed),
         }
-        if self.samples_to_scan == 0 {
+        self.families.iter().map(|family| (family.id, family.usage)).collect()
+    }
+
+    fn is_scan_due(&self) -> bool {
+        self.samples_to_scan == 0 && self.has_news
+    }
+
+    fn read(&mut self, elapsed: Duration) {
+        if self.is_scan_due() {
             self.scan();
+            self.has_news = false;
             self.samples_to_scan = self.scan_gap;
             self.scan_gap = (self.scan_gap * 2).min(SAMPLES_A_SCAN_MAX);
         }
-        self.samples_to_scan -= 1;
-        let elapsed = self.at.map(|at| now.since(at)).unwrap_or_default();
-        self.at = Some(now);
         let ticks_per_second = procfs::ticks_per_second();
         let page_bytes = procfs::page_size();
-        let reader = &mut self.reader;
-        let families = self.families.iter_mut();
-        families
-            .map(|family| {
-                let sum = sum(&mut family.members, reader);
-                let (all, new) = (sum.ticks, sum.new_ticks);
-                let cpu = family.cpu.cores_in_use(all, new, elapsed, ticks_per_second);
-                let memory_bytes = sum.pages.saturating_mul(page_bytes);
-                family.look();
-                family.memory_peak_bytes = family.memory_peak_bytes.max(memory_bytes);
-                let usage = Usage {
-                    memory_bytes,
-                    memory_peak_bytes: family.memory_peak_bytes,
-                    cpu_cores: cpu,
-                    processes: sum.processes,
-                    descriptors: family.descriptors,
-                    throttled_ms: family.throttled_ms,
-                    pressure: family.pressure,
-                };
-                (family.id, usage)
-            })
-            .collect()
+        for family in &mut self.families {
+            let sum = sum(&mut family.members, &mut self.reader);
+            let (all, new) = (sum.ticks, sum.new_ticks);
+            let usage = &mut family.usage;
+            usage.cpu_cores = family.cpu.cores_in_use(all, new, elapsed, ticks_per_second);
+            usage.memory_bytes = sum.pages.saturating_mul(page_bytes);
+            usage.memory_peak_bytes = usage.memory_peak_bytes.max(usage.memory_bytes);
+            usage.processes = sum.processes;
+            family.restless |= usage.cpu_cores > 0.0;
+            family.look(true);
+        }
     }
 
     /// Looks through all processes for the ones below each holder.
@@ -157,7 +180,8 @@ impl Families {
         self.all.sort_unstable();
         self.find_members();
         for family in &mut self.families {
-            family.descriptors = family.members.iter().map(|it| descriptors(it.process.pid)).sum();
+            family.usage.descriptors =
+                family.members.iter().map(|it| descriptors(it.process.pid)).sum();
         }
     }
 
@@ -183,14 +207,23 @@ impl Families {
 }
 
 impl Family {
-    /// Looks now and then how much the kernel holds it back: it averages over as long.
-    fn look(&mut self) {
-        if self.samples_to_look == 0 {
-            self.samples_to_look = SAMPLES_A_STALL;
-            self.throttled_ms = self.group.throttled_ms();
-            self.pressure = self.group.pressure();
+    /// Whether something of it waited when it was looked at.
+    fn waits(&self) -> bool {
+        self.usage.pressure.is_some_and(|it| it != Pressure::default())
+    }
+
+    /// Looks now and then how much the kernel holds it back: it averages over as long. One that
+    /// does nothing is not held back, unless it waits: that began while it ran, or at least
+    /// `others_run`.
+    fn look(&mut self, others_run: bool) {
+        self.unseen_samples += 1;
+        let due = (self.restless || self.waits()) && self.unseen_samples >= SAMPLES_A_STALL;
+        if due || (others_run && self.unseen_samples >= SAMPLES_A_STALL_IDLE) {
+            self.usage.throttled_ms = self.group.throttled_ms();
+            self.usage.pressure = self.group.pressure();
+            self.unseen_samples = 0;
+            self.restless = false;
         }
-        self.samples_to_look -= 1;
     }
 }
 
@@ -311,7 +344,6 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command};
-    use std::time::Duration;
 
     use super::*;
 
@@ -320,6 +352,8 @@ mod tests {
         let pid = std::process::id();
         Process { pid, start: reader.open(pid).and_then(|file| reader.read(&file)).unwrap().start }
     }
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     struct Killed(Child);
 
@@ -390,21 +424,19 @@ mod tests {
     fn real_processes_are_found_summed_and_forgotten() {
         let id = InstanceId(1);
         let mut families = Families::new();
-        assert!(families.sample(Mono(1)).is_empty());
+        assert!(families.sample(Stir::Ran, SECOND).is_empty());
         let busy = "while :; do :; done";
         let child = Killed(Command::new("/bin/sh").args(["-c", busy]).spawn().unwrap());
         families.set_targets(&[(id, Run(1), this_process())], &Layout::new("/no/such"));
-        let first = families.sample(Mono(1))[0].1;
+        let first = families.sample(Stir::Ran, SECOND)[0].1;
         assert!(first.processes >= 1 && first.memory_bytes > 0 && first.cpu_cores == 0.0);
         assert!(first.descriptors >= 3, "the standard ones at least");
         assert_eq!(descriptors(u32::MAX), 0);
         // The kernel's clock ticks in hundredths: until the busy one has used some, there is
         // nothing to see.
         let deadline = std::time::Instant::now() + Duration::from_secs(20);
-        let mut now = Mono(1);
         loop {
-            now = now + Duration::from_secs(1);
-            if families.sample(now)[0].1.cpu_cores > 0.0 {
+            if families.sample(Stir::Ran, SECOND)[0].1.cpu_cores > 0.0 {
                 break;
             }
             assert!(std::time::Instant::now() < deadline, "its CPU time never showed");
@@ -413,9 +445,31 @@ mod tests {
         let pid = child.0.id();
         assert!(families.families[0].members.iter().any(|member| member.process.pid == pid));
         drop(child);
-        families.sample(now);
+        families.sample(Stir::Ran, SECOND);
         assert!(families.families[0].members.iter().all(|member| member.process.pid != pid));
         families.set_targets(&[], &Layout::new("/no/such"));
-        assert!(families.sample(now).is_empty());
+        assert!(families.sample(Stir::Ran, SECOND).is_empty());
+    }
+    #[test]
+    fn while_nothing_runs_nothing_is_read_and_all_of_it_afterwards() {
+        let child = Killed(Command::new("/bin/sleep").arg("1000").spawn().unwrap());
+        let mut families = Families::new();
+        let layout = Layout::new("/no/such");
+        families.set_targets(&[(InstanceId(1), Run(1), this_process())], &layout);
+        let first = families.sample(Stir::Ran, SECOND)[0].1;
+        assert!(first.processes >= 1 && first.memory_bytes > 0);
+        let has_it = |families: &Families| {
+            let mut members = families.families[0].members.iter();
+            members.any(|member| member.process.pid == child.0.id())
+        };
+        families.families[0].members.clear();
+        families.families[0].usage.cpu_cores = 1.0;
+        let quiet = families.sample(Stir::Quiet, SECOND)[0].1;
+        assert_eq!(quiet, Usage { cpu_cores: 0.0, ..first }, "as it was, at rest");
+        assert!(!has_it(&families));
+        families.sample(Stir::Still, SECOND);
+        assert!(!has_it(&families), "nobody could have started it");
+        families.sample(Stir::Ran, SECOND);
+        assert!(has_it(&families));
     }
 }

@@ -1,96 +1,74 @@
-//! The `sampler` thread: a sample of everything once a heartbeat, handed to whoever takes the
-//! latest.
+//! The `sampler` thread: reads what takes long or could hang, whenever the loop's pulse asks.
 //!
-//! It reads procfs, which may wait for the kernel's locks: that is why it is a thread of its own.
+//! Reading hundreds of processes' files takes milliseconds, and a file system that is asked for its
+//! room may not answer at all: that is why it is a thread of its own.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
 use tucano_common::id::InstanceId;
+use tucano_common::time::Mono;
 use tucano_common::wire::worker::{Usage, WorkerMetrics};
-use tucano_net::clock::Clock;
 use tucano_net::threads::{self, Stack};
 use tucano_worker_core::{Layout, Process, Run};
 
-use super::machine::Machine;
 use super::processes::Families;
+use super::quiet::{Quiet, Stir};
+use super::slow::Slow;
 
-/// One measurement of everything.
+/// What is to be read.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) at: Mono,
+    /// Of instances, and the time that it covers.
+    pub(super) stir: (Stir, Duration),
+    /// Which instances there are, where that changed.
+    pub(super) targets: Option<Holders>,
+    /// Whether what changes slowly is due.
+    pub(super) slow: bool,
+}
+
+/// What was found.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    /// The machine.
-    pub(crate) metrics: WorkerMetrics,
     /// Each instance that was named last.
-    pub(crate) usages: Vec<(InstanceId, Usage)>,
+    pub(super) usages: Vec<(InstanceId, Usage)>,
+    /// There will be no more to see of them before something of them runs again.
+    pub(super) settled: bool,
+    /// What is counted of all of them together, where they changed.
+    pub(super) quiet: Option<Quiet>,
+    /// What changes slowly, in its fields.
+    pub(super) slow: Option<WorkerMetrics>,
 }
 
 /// Instances, each with the run that it is in and its holder, in the order of ids.
 pub(crate) type Holders = Vec<(InstanceId, Run, Process)>;
 
-/// Which instances there are: a slot for the latest list, written by the agent's loop.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Targets {
-    latest: Arc<Mutex<Option<Holders>>>,
-}
-
-impl Targets {
-    /// Puts in the newest list.
-    pub(crate) fn set(&self, targets: Holders) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(targets);
-    }
-
-    fn take(&self) -> Option<Holders> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Starts the thread. It ends when `hand_over` says that nobody takes samples any more.
-pub(crate) fn spawn(
+/// Starts the thread. It ends when `hand_over` says that nobody takes samples any more, or nobody
+/// asks.
+pub(super) fn spawn(
     layout: Layout,
-    interval: Duration,
-    targets: Targets,
     mut hand_over: impl FnMut(Box<Sample>) -> bool + Send + 'static,
-) -> io::Result<()> {
+) -> io::Result<Sender<Ask>> {
+    // One is asked for at a time.
+    let (ask, asked) = bounded::<Ask>(1);
     let body = move || {
-        let mut machine = Machine::new(layout.root());
+        let mut slow = Slow::new(layout.root());
         let mut families = Families::new();
-        let mut next = Clock::mono();
-        loop {
-            let at = Clock::mono();
-            if let Some(targets) = targets.take() {
+        for Ask { at, stir: (stir, elapsed), targets, slow: is_due } in asked {
+            let quiet = targets.map(|targets| {
                 families.set_targets(&targets, &layout);
-            }
-            let metrics = machine.sample(at);
-            let usages = families.sample(at);
-            if !hand_over(Box::new(Sample { metrics, usages })) {
+                families.quiet()
+            });
+            let usages = families.sample(stir, elapsed);
+            let settled = families.are_settled();
+            let slow = is_due.then(|| slow.read(at));
+            if !hand_over(Box::new(Sample { usages, settled, quiet, slow })) {
                 return;
             }
-            // In step with its start, and not in a burst after the machine slept.
-            let now = Clock::mono();
-            next = (next + interval).max(now);
-            std::thread::sleep(next.since(now));
         }
     };
-    threads::spawn("sampler", Stack::Helper, body).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    #[test]
-    fn samples_come_until_nobody_takes_them() {
-        let (give, take) = mpsc::sync_channel(1);
-        let targets = Targets::default();
-        let hand_over = move |sample| give.send(sample).is_ok();
-        spawn(Layout::new("/"), Duration::from_millis(1), targets, hand_over).unwrap();
-        let wait = Duration::from_secs(20);
-        let first = take.recv_timeout(wait).unwrap();
-        let second = take.recv_timeout(wait).unwrap();
-        assert!(first.metrics.cpu_each.is_empty(), "nothing to compare it with");
-        assert!(second.metrics.memory_total_bytes > Some(0));
-    }
+    threads::spawn("sampler", Stack::Helper, body)?;
+    Ok(ask)
 }

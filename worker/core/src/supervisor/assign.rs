@@ -20,6 +20,7 @@ impl Supervisor {
     /// cluster, and not newer) it ends. Another cluster's instances are left alone.
     pub fn assign(&mut self, set: Assignments, now: Now) -> Result<Taken, Refused> {
         self.now = now;
+        self.stirred = true;
         let cluster = Cluster::new(&set.cluster).ok_or(Refused::BadCluster)?;
         if set.instances.len() > WORKER_INSTANCES_MAX {
             return Err(Refused::TooMany(set.instances.len()));
@@ -48,6 +49,7 @@ impl Supervisor {
     /// Takes one assignment ahead of the next full set (`PUT /v1/instances/{id}`).
     pub fn push(&mut self, push: Push, now: Now) -> Result<Taken, Refused> {
         self.now = now;
+        self.stirred = true;
         let cluster = self.own_cluster(&push.cluster)?;
         let (generation, held) = (push.generation, self.held_of(&cluster));
         match self.instances.get(&push.assignment.id) {
@@ -88,6 +90,7 @@ impl Supervisor {
         now: Now,
     ) -> Result<Taken, Refused> {
         self.now = now;
+        self.stirred = true;
         let cluster = self.own_cluster(cluster)?;
         let Some(instance) = self.instances.get_mut(&id) else { return Ok(Taken::Known) };
         if instance.cluster != cluster {

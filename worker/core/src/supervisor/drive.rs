@@ -18,6 +18,8 @@ impl Supervisor {
     /// What is to be done now. Call again after carrying it out, until nothing comes.
     pub fn drive(&mut self, now: Now) -> Vec<Effect> {
         self.now = now;
+        self.driven_at = now.mono;
+        self.stirred = false;
         let mut effects = std::mem::take(&mut self.pending);
         self.give_users();
         for _ in 0..ROUNDS {

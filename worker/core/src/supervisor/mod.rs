@@ -20,6 +20,7 @@ mod observe;
 use std::collections::{BTreeMap, BTreeSet};
 
 use tucano_common::id::InstanceId;
+use tucano_common::limits::DRIVE_INTERVAL;
 use tucano_common::prng::Prng;
 use tucano_common::time::{Mono, Now};
 use tucano_common::wire::worker::{Holding, InstanceReport, Usage};
@@ -51,6 +52,9 @@ pub struct Supervisor {
     disk_is_over: bool,
     /// Something that the controller sees changed.
     changed: bool,
+    /// Something was handed in since the last drive.
+    stirred: bool,
+    driven_at: Mono,
     /// Of the last call.
     now: Now,
 }
@@ -72,6 +76,8 @@ impl Supervisor {
             pending: Vec::new(),
             disk_is_over: false,
             changed: false,
+            stirred: true,
+            driven_at: Mono(0),
             now: Now::default(),
         }
     }
@@ -120,6 +126,14 @@ impl Supervisor {
         instances.chain(builds).chain(self.saves.deadline()).chain(ports).min()
     }
 
+    /// Whether a drive could find something to do. A turn that only sends or reads a heartbeat has
+    /// nothing for it; now and then it is driven in any case.
+    pub fn is_due(&self, now: Mono) -> bool {
+        self.stirred
+            || now.since(self.driven_at) >= DRIVE_INTERVAL
+            || self.next_deadline().is_some_and(|at| at <= now)
+    }
+
     /// Every instance, whole, in the order of ids.
     pub fn reports(&self) -> Vec<InstanceReport> {
         let report =
@@ -142,6 +156,13 @@ impl Supervisor {
             builds: self.builds.values().map(Build::entry).collect(),
             quarantine: self.ports.quarantined(self.now),
             users: self.users.entries(),
+        }
+    }
+
+    /// Nothing of any instance ran since the last sample.
+    pub fn rest(&mut self) {
+        for instance in self.instances.values_mut() {
+            instance.usage.cpu_cores = 0.0;
         }
     }
 
@@ -200,11 +221,13 @@ impl Supervisor {
 
     /// Where services bind from now on, once the agent knows its address.
     pub fn set_host(&mut self, host: std::net::IpAddr) {
+        self.stirred = true;
         self.settings.host = host;
     }
 
     /// TUCANO_BALANCER from now on, as the controller's hello said.
     pub fn set_balancer_url(&mut self, url: String) {
+        self.stirred = true;
         if self.settings.balancer_url != url {
             self.settings.balancer_url = url;
             self.saves.touch();

@@ -16,6 +16,7 @@ impl Supervisor {
     /// Takes a fact.
     pub fn observe(&mut self, fact: Fact, now: Now) {
         self.now = now;
+        self.stirred = true;
         match fact {
             Fact::SourceReady { build, attempt } => {
                 self.pending.push(Effect::Note(Note::SourceReady(build.clone())));

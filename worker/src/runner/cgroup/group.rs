@@ -98,6 +98,12 @@ impl Group {
         })
     }
 
+    /// Where the kernel counts the CPU of all services of this worker together; only version 2 does
+    /// so with no controller at all.
+    pub(crate) fn cpu_of_all(&self) -> Option<PathBuf> {
+        Some(self.birthplace()?.parent()?.join("cpu.stat"))
+    }
+
     /// Puts the calling process, which has one thread, into it, with all that it will start; but
     /// not into the folder that it was born in. Where this worker can't have groups there is none
     /// to enter; one that was made has to be entered, or its limits, and the end of all that is in

@@ -335,7 +335,10 @@ fn driving_twice_is_driving_once_and_reports_come_once() {
     let (sent, now) = (world.reports_sent, world.now);
     let mut supervisor = world.supervisor.clone();
     assert_eq!(supervisor.drive(now), []);
+    assert!(!supervisor.is_due(now.mono));
+    assert!(supervisor.is_due(now.mono + SECOND), "in any case");
     supervisor.stop(InstanceId(1), "c", 2, now).unwrap();
+    assert!(supervisor.is_due(now.mono));
     let effects = supervisor.drive(now);
     assert_eq!(effects.iter().filter(|it| **it == Effect::Report).count(), 1);
     assert_eq!(supervisor.drive(now), []);

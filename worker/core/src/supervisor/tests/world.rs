@@ -170,6 +170,10 @@ impl World {
 
     /// The agent's own loop: drive, carry out, until nothing comes.
     pub(super) fn settle(&mut self) {
+        if !self.supervisor.is_due(self.now.mono) {
+            let found = self.supervisor.clone().drive(self.now);
+            assert_eq!(found, [], "a turn that drives nothing would miss it: {self:?}");
+        }
         for _ in 0..100 {
             let effects = self.supervisor.drive(self.now);
             if effects.is_empty() {
