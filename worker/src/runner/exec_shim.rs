@@ -67,6 +67,8 @@ fn become_script(
     raise_descriptors();
     lower_priority(orders.low_priority);
     if let Some(rights) = &orders.user {
+        // While it is root, whose quota of keys is ample.
+        sys::own_keyring();
         take_rights(rights)?;
     }
     prctl::set_no_new_privs().map_err(|error| failed("give up new privileges", error))?;

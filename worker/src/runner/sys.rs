@@ -138,9 +138,43 @@ pub(super) fn idle_io() {
         unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE) };
 }
 
+/// A session keyring of its own, empty. Whoever has one has all that is in it, whatever user they
+/// become: the agent's may hold its operator's keys, and would be one that all services share.
+pub(super) fn own_keyring() {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: it takes a number and no name; what it changes is the calling thread's own.
+    let _no_keys_here = unsafe {
+        libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The number of the calling thread's session keyring; none where the kernel has no keys, or
+    /// whoever runs this may not use them.
+    fn session_keyring() -> Option<libc::c_long> {
+        const GET_KEYRING_ID: libc::c_long = 0;
+        const SESSION: libc::c_long = -3;
+        // SAFETY: it takes numbers only.
+        let id = unsafe { libc::syscall(libc::SYS_keyctl, GET_KEYRING_ID, SESSION, 0) };
+        (id > 0).then_some(id)
+    }
+
+    #[test]
+    fn a_keyring_is_shared_with_nobody() {
+        let of_another = || std::thread::spawn(session_keyring).join().unwrap();
+        let of_its_own = || {
+            let found = || (own_keyring(), session_keyring()).1;
+            std::thread::spawn(found).join().unwrap()
+        };
+        let (inherited, own, next) = (of_another(), of_its_own(), of_its_own());
+        // Both are nothing where there are no keys, as in most containers.
+        assert!(own.is_none() || (own != inherited && own != next), "{own:?} {inherited:?}");
+        assert_eq!(own.is_none(), next.is_none());
+        assert_eq!(of_another(), inherited, "it was the thread's own");
+    }
 
     #[test]
     fn only_code_of_files_is_let_go() {
