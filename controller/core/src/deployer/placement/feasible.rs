@@ -192,17 +192,19 @@ impl<'a> Bench<'a> {
 /// (pressure stall information), comes after every other while one is clearly better off; it is not
 /// refused: an instance on a busy machine is slow, but one that is nowhere is down. Memory that is
 /// full can't be shared like that, and is a veto.
+///
+/// A worker that was not measured yet, as it has just joined, is neither: it would draw in all that
+/// is placed until its first heartbeat.
 fn shun_overloaded(benches: &mut [Bench<'_>]) {
     let open = |bench: &&Bench<'_>| {
         bench.worker.lease == LeaseState::Ready && bench.worker.admission == Admission::Open
     };
-    let strain =
-        |bench: &Bench<'_>| bench.load.map_or(0, |load| percent(load.cpu.max(load.pressure)));
-    let Some(least) = benches.iter().filter(open).map(strain).min() else { return };
+    let strain = |bench: &Bench<'_>| bench.load.map(|load| percent(load.cpu.max(load.pressure)));
+    let Some(least) = benches.iter().filter(open).filter_map(strain).min() else { return };
     for bench in benches {
-        let own = strain(bench);
-        bench.overloaded =
-            own > WORKER_LOAD_PERCENT_MAX && own >= least + WORKER_LOAD_PERCENT_APART;
+        bench.overloaded = strain(bench).is_some_and(|own| {
+            own > WORKER_LOAD_PERCENT_MAX && own >= least + WORKER_LOAD_PERCENT_APART
+        });
     }
 }
 

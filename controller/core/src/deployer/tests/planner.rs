@@ -13,8 +13,8 @@ use tucano_common::wire::worker::Pressure;
 use super::agent::Agent;
 use super::world::{MIB, World, service, spec, worker};
 use crate::cluster::{Cluster, Decision, Refused, State, Survey, VerdictKind};
-use crate::deployer::Command;
 use crate::deployer::placement::{Ask, Violation, check, plan};
+use crate::deployer::{Command, Fact};
 
 /// A cluster with machines of different kinds and services of different wants, as it came from its
 /// seed.
@@ -206,6 +206,17 @@ fn measured_load_steers_placement_and_vetoes() {
     world.deploy(&spec("web", 2, json!({})));
     world.run(1);
     assert_eq!((on(&world, "w1"), on(&world, "w2")), (1, 1));
+
+    // One that has just joined was not measured yet: no reason to place everything there.
+    let mut world = World::new(2);
+    for name in ["w1", "w2"] {
+        world.agent(name).metrics.pressure = Some(Pressure { cpu: 1.0, memory: 0.0, io: 0.0 });
+    }
+    world.run(60);
+    let third = Agent::new(3, 1024 * MIB);
+    world.fact(Fact::Hello(Box::new(third.introduction())));
+    world.deploy(&spec("web", 6, json!({})));
+    assert_eq!([on(&world, "w1"), on(&world, "w2"), on(&world, "w3")], [2, 2, 2]);
 
     // Over 90 % of memory nothing at all, with the reason; under it again, what waits is placed.
     let mut world = World::new(1);
