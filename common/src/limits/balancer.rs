@@ -50,6 +50,9 @@ pub const REST_INTERVAL: Duration = Duration::from_secs(5);
 pub const REST_REQUESTS_MAX: u64 = 100;
 /// Clients of one loop; more wait in the listen queue. Each idle one costs half a KiB.
 pub const LOOP_CLIENTS_MAX: usize = 16 * 1024;
+/// Where a loop has no room for those who come, clients that have been idle for so long make some:
+/// one that has just been answered may be about to ask again.
+pub const IDLE_CLIENT_SPARED: Duration = Duration::from_secs(1);
 /// Idle connections that a loop keeps to one instance.
 pub const UPSTREAM_IDLE_MAX: usize = 256;
 /// Making a connection to an instance takes at most so long (contract): a LAN's round trip is a

@@ -270,6 +270,7 @@ impl Lb {
     pub(super) fn accept(&mut self) {
         let room = self.config.clients_max.saturating_sub(self.clients.len());
         let mut batch = std::mem::take(&mut self.accepted);
+        let pause = self.listeners.resume_at();
         self.listeners.accept(&mut batch, room, self.now);
         for (stream, peer, port) in batch.drain(..) {
             let client = Client {
@@ -286,6 +287,9 @@ impl Lb {
             self.drive(key);
         }
         self.accepted = batch;
+        if self.listeners.resume_at().is_some_and(|until| Some(until) != pause) {
+            self.make_room();
+        }
         self.stats.clients.set(self.clients.len() as i64);
         self.stats.upstreams.set(self.upstreams.len() as i64);
     }

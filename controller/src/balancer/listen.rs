@@ -14,6 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use tucano_common::limits::{ACCEPT_DEFER_S, ACCEPT_PAUSE, ACCEPTS_PER_TURN};
 use tucano_common::time::Mono;
+use tucano_net::log_limited;
 
 use crate::msgs::Keeper;
 
@@ -156,7 +157,10 @@ impl Listeners {
                     }
                     _ => {
                         // Without descriptors or memory left, others must end first.
-                        log::warn!("the balancer cannot accept connections for now: {error}");
+                        log_limited!(
+                            log::Level::Warn,
+                            "the balancer cannot accept connections for now: {error}",
+                        );
                         self.pause(now, ACCEPT_PAUSE);
                         return None;
                     }

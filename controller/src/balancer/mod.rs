@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `lb` | one loop: its state, and one turn of it |
 //! | `listen` | accepts |
+//! | `crowd` | who is closed where there is no room for others |
 //! | `drive` | a client's connection, as far as it goes now |
 //! | `receive` | a request's head: read, routed |
 //! | `send` | to an instance: chosen, connected, written; or held |
@@ -35,6 +36,7 @@ mod answer;
 mod buffers;
 mod coalesce;
 mod connections;
+mod crowd;
 mod cuts;
 mod drive;
 mod fail;

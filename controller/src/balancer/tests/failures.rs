@@ -202,3 +202,39 @@ fn silent_and_churning_clients_harm_nobody() {
     assert_eq!(lb.get("web", "/").text(), "web");
     drop(silent);
 }
+
+#[test]
+fn who_holds_a_connection_and_asks_nothing_makes_room_and_nobody_else() {
+    let web = Instance::named("web");
+    let (tell, told) = std::sync::mpsc::channel::<()>();
+    let told = std::sync::Mutex::new(told);
+    let slow = Instance::new(move |conn| {
+        conn.request();
+        told.lock().unwrap().recv().unwrap();
+        conn.ok("slow");
+    });
+    let mut lb = Harness::with(|config| {
+        config.clients_max = 4;
+        config.timeouts.head = super::harness::PATIENCE;
+    });
+    lb.serve("web", &[web.address]);
+    lb.serve("slow", &[slow.address]);
+    let ask = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let mut clients: Vec<_> = (0..4).map(|_| lb.client()).collect();
+    for client in &mut clients {
+        client.send(ask("web"));
+        assert_eq!(client.answer().text(), "web");
+    }
+    let [busy, halfway, idle, other] = &mut clients[..] else { unreachable!() };
+    busy.send(ask("slow"));
+    halfway.send("GET / HTTP/1.1\r\nHo");
+    // There is no place for one more until those two have been idle for a while.
+    let mut late = lb.client();
+    late.send(ask("web"));
+    assert_eq!(late.answer().text(), "web");
+    assert!(idle.is_closed() && other.is_closed());
+    halfway.send("st: web\r\n\r\n");
+    assert_eq!(halfway.answer().text(), "web");
+    tell.send(()).unwrap();
+    assert_eq!(busy.answer().text(), "slow");
+}
