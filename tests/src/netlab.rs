@@ -30,10 +30,11 @@ struct Network {
 impl Network {
     /// So many hosts; none where this machine lets nobody make them, with the reason.
     fn new(hosts: u8) -> Result<Network, String> {
-        let tag = format!("{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        // Asked for once: tests begin side by side, and two of one number are on one network.
+        let serial = NEXT.fetch_add(1, Ordering::SeqCst);
+        let tag = format!("{}x{serial}", std::process::id());
         let bridge = format!("tb{tag}");
-        let number = std::process::id().wrapping_mul(7) + NEXT.load(Ordering::SeqCst);
-        let net = format!("10.{}.{}", 200 + number / 250 % 50, number % 250);
+        let (number, net) = free_net(serial)?;
         let mut network = Network { bridge: bridge.clone(), hosts: Vec::new() };
         // With an address of its own: else it takes a cable's, and another one when that is cut.
         let [_, a, b, c] = number.to_be_bytes();
@@ -109,6 +110,20 @@ impl Drop for Network {
         }
         let _ = ip(&["link", "del", &self.bridge]);
     }
+}
+
+/// A network that nobody on this machine has, and its number.
+fn free_net(serial: u32) -> Result<(u32, String), String> {
+    // Runs have room for so many networks before they come to the next run's.
+    let first = std::process::id().wrapping_mul(32).wrapping_add(serial);
+    for further in 0..50 {
+        let number = first.wrapping_add(further * 250);
+        let net = format!("10.{}.{}", 200 + number / 250 % 50, number % 250);
+        if ip(&["-o", "address", "show", "to", &format!("{net}.0/24")])?.is_empty() {
+            return Ok((number, net));
+        }
+    }
+    Err("every network of the tests is taken".to_owned())
 }
 
 /// Runs `ip`; returns what it prints.
