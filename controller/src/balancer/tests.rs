@@ -4,13 +4,16 @@
 
 mod bodies;
 mod chaos;
+mod client;
 mod edges;
 mod failures;
 mod harness;
 mod heads;
+mod instance;
 mod lifecycle;
 mod long_bodies;
 mod retries;
 mod timing;
 mod tunnels;
+mod two_ways;
 mod written;
