@@ -43,39 +43,33 @@ fn an_answers_connection_field_takes_away_what_it_names() {
 }
 
 #[test]
-fn lengths_said_twice_alike_are_one_and_a_target_that_names_a_host_is_believed() {
+fn lengths_said_twice_are_refused_and_a_target_that_names_a_host_is_believed() {
     let web = Instance::named("web");
     let lb = with(&web);
     let mut client = lb.client();
-    for (fields, passes) in [
-        ("Content-Length: 2\r\nContent-Length: 2\r\n", None),
-        ("Content-Length: 2, 2\r\n", None),
-        ("Content-Length: 2\r\nContent-Length: 3\r\n", Some(false)),
-        ("Content-Length: 2, 3\r\n", Some(false)),
-        ("Content-Length: 0x2\r\n", Some(false)),
-        ("Content-Length: -2\r\n", Some(false)),
-        ("Content-Length: 2 2\r\n", Some(false)),
-        ("Content-Length:\r\n", Some(false)),
-        ("Content-Length: 18446744073709551618\r\n", Some(false)),
-        ("Transfer-Encoding: chunked, chunked\r\n", Some(false)),
-        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Some(false)),
-        ("Transfer-Encoding: xchunked\r\n", Some(false)),
-        ("Transfer-Encoding: chunked;q=1\r\n", Some(false)),
-        ("Transfer-Encoding: \x0bchunked\r\n", Some(false)),
+    for fields in [
+        "Content-Length: 2\r\nContent-Length: 2\r\n",
+        "Content-Length: 2, 2\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n",
+        "Content-Length: 2, 3\r\n",
+        "Content-Length: 0x2\r\n",
+        "Content-Length: -2\r\n",
+        "Content-Length: 2 2\r\n",
+        "Content-Length:\r\n",
+        "Content-Length: 18446744073709551618\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding: chunked;q=1\r\n",
+        "Transfer-Encoding: \x0bchunked\r\n",
     ] {
-        let before = web.seen().len();
         let mut one = lb.client();
         one.send(format!("POST / HTTP/1.1\r\nHost: web\r\n{fields}\r\nhi"));
         let answer = one.answer();
-        if passes == Some(false) {
-            assert!(matches!(answer.status, 400 | 501), "{fields}: {}", answer.head);
-            assert!(!answer.keeps_alive && one.is_closed(), "{fields}");
-        }
-        for seen in &web.seen()[before..] {
-            assert_eq!(seen.body, b"hi", "{fields}");
-            assert_eq!(seen.head.matches("Content-Length").count(), 1, "{}", seen.head);
-        }
+        assert!(matches!(answer.status, 400 | 501), "{fields}: {}", answer.head);
+        assert!(!answer.keeps_alive && one.is_closed(), "{fields}");
     }
+    assert!(web.seen().is_empty(), "{:?}", web.seen());
     client.send("GET http://WEB:80/a?b HTTP/1.1\r\nHost: other.lan\r\n\r\n");
     assert_eq!(client.answer().text(), "web");
     let seen = web.last();
