@@ -260,9 +260,11 @@ fn explain(view: &DeploymentView) -> String {
     };
     let mut text = format!("{}: {what}", view.service);
     let failure = view.failure.as_ref();
-    let message = failure.map(|failure| &failure.message);
-    for part in view.reason.iter().chain(message.filter(|text| Some(*text) != view.reason.as_ref()))
-    {
+    let reason = view.reason.as_deref().unwrap_or_default();
+    let message = failure.map(|failure| failure.message.as_str());
+    // The reason names the instance, and mostly ends in what its failure says.
+    let message = message.filter(|message| !reason.ends_with(message)).unwrap_or_default();
+    for part in [reason, message].into_iter().filter(|part| !part.is_empty()) {
         text.push_str(": ");
         text.push_str(part);
     }

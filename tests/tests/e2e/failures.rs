@@ -19,6 +19,9 @@ fn a_build_that_fails_says_why() {
     assert_eq!(answer.status, 424, "{}", answer.text());
     let text = answer.text().into_owned();
     assert!(text.contains("no such module") && text.contains('7'), "{text}");
+    let detail =
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")["detail"].to_string();
+    assert_eq!(detail.matches("the build script ended with exit code 7").count(), 1, "{detail}");
     let service = lab.service("unbuilt");
     assert_eq!((service.state, service.healthy), (ServiceState::Failed, 0), "{service:?}");
     let deployments: Vec<DeploymentView> = lab.get("/v1/deployments");

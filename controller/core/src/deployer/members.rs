@@ -8,6 +8,7 @@ use tucano_common::id::InstanceId;
 use tucano_common::name::WorkerName;
 use tucano_common::spec::{RestartPolicy, Spec};
 use tucano_common::time::Wall;
+use tucano_common::wire::worker::{Cause, Step};
 
 use super::core::{At, Deployer};
 use super::judge::ready_at;
@@ -121,7 +122,9 @@ pub(super) fn done(cluster: &Cluster, service: &Service, spec: &Spec) -> usize {
     let counts = |instance: &&Instance| {
         let over = match &instance.state {
             State::Stopped { why: None, .. } => spec.restart.policy != RestartPolicy::Always,
-            State::Failed { .. } => spec.restart.policy == RestartPolicy::Never,
+            State::Failed { .. } => {
+                spec.restart.policy == RestartPolicy::Never && has_run(instance)
+            }
             State::Pending { .. }
             | State::Placed { .. }
             | State::Draining { .. }
@@ -137,6 +140,14 @@ pub(super) fn done(cluster: &Cluster, service: &Service, spec: &Spec) -> usize {
             cluster.ended_of(&service.name).filter(counts).count()
         }
     }
+}
+
+/// Whether what failed is the program, and not what has to come before it.
+fn has_run(instance: &Instance) -> bool {
+    instance.observed.failure.as_ref().is_some_and(|failure| match failure.step {
+        Step::Runtime | Step::Health => failure.cause != Cause::Worker,
+        Step::Source | Step::Build | Step::Start | Step::Teardown => false,
+    })
 }
 
 /// How far an instance is, towards counting.

@@ -240,6 +240,11 @@ impl Proc {
                 let message = "the build script exited with code 1";
                 self.failure = Some(failure(Step::Build, message, now));
             }
+            RunState::Building if scripts.build.as_deref() == Some("no room") => {
+                self.state = RunState::Failed;
+                let failure = failure(Step::Build, "no space left on device", now);
+                self.failure = Some(Failure { cause: Cause::Worker, ..failure });
+            }
             RunState::Building => {
                 built.insert(key);
                 self.begin_start(now);

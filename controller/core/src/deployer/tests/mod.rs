@@ -4,6 +4,7 @@
 mod agent;
 mod balance;
 mod deploys;
+mod ends;
 mod failures;
 mod observe;
 mod orders;
