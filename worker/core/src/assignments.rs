@@ -23,6 +23,8 @@ pub enum Refused {
     },
     /// It comes from another cluster than the one that the worker has joined.
     ForeignCluster,
+    /// It is ahead of the first full set: the controller has not heard yet what runs here.
+    NotJoined,
     /// The cluster's id is not one.
     BadCluster,
     /// More instances than a worker may have.
@@ -37,6 +39,9 @@ impl fmt::Display for Refused {
             }
             Refused::ForeignCluster => f.write_str(
                 "this worker belongs to another cluster: it takes its orders from there",
+            ),
+            Refused::NotJoined => f.write_str(
+                "this worker has just begun: it takes orders once its hello was answered",
             ),
             Refused::BadCluster => {
                 f.write_str("not a cluster's id: 1 to 64 of a-z A-Z 0-9 - _ were expected")

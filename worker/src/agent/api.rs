@@ -188,7 +188,7 @@ fn answer(result: Result<Taken, Refused>) -> Response {
         Ok(Taken::Known) => Response::new(200),
         Err(refused) => {
             let status = match refused {
-                Refused::Older { .. } | Refused::ForeignCluster => 409,
+                Refused::Older { .. } | Refused::ForeignCluster | Refused::NotJoined => 409,
                 Refused::BadCluster | Refused::TooMany(_) => 422,
             };
             Response::error(status, refused.to_string())

@@ -38,6 +38,15 @@ fn supervisor() -> Supervisor {
     Supervisor::new(settings, 1)
 }
 
+/// One that has joined cluster `a`.
+fn joined() -> Supervisor {
+    let mut supervisor = supervisor();
+    let nothing = serde_json::json!({"cluster": "a", "generation": 0, "instances": []});
+    let nothing = serde_json::from_value(nothing).unwrap();
+    supervisor.assign(nothing, Now::default()).unwrap();
+    supervisor
+}
+
 /// A push of this generation, in JSON.
 pub(in crate::agent) fn push_json(id: InstanceId, cluster: &str, generation: u64) -> Vec<u8> {
     let spec = serde_json::json!({"name": "web", "scripts": {"runtime-script": "exec true"}});
@@ -114,7 +123,7 @@ fn a_tail_is_bounded_and_has_a_default() {
 
 #[test]
 fn pushes_are_taken_once_and_older_or_foreign_ones_refused() {
-    let (mut supervisor, now) = (supervisor(), Now::default());
+    let (mut supervisor, now) = (joined(), Now::default());
     let path = format!("/v1/instances/{ID}");
     let mut put = |body: &[u8]| {
         let request = request(Method::Put, &path, body);
@@ -134,8 +143,15 @@ fn pushes_are_taken_once_and_older_or_foreign_ones_refused() {
 }
 
 #[test]
+fn a_push_before_the_hello_was_answered_is_refused() {
+    let put = request(Method::Put, "/", &push_json(ID, "a", 7));
+    let answer = run(ID, &put, &mut supervisor(), Now::default());
+    assert_eq!(answer.status, 409);
+}
+
+#[test]
 fn a_media_type_that_is_not_json_is_refused() {
-    let (mut supervisor, now) = (supervisor(), Now::default());
+    let (mut supervisor, now) = (joined(), Now::default());
     for (media, status) in [
         ("application/json; charset=utf-8", 202),
         ("application/x-www-form-urlencoded", 200),
@@ -149,7 +165,7 @@ fn a_media_type_that_is_not_json_is_refused() {
 
 #[test]
 fn stops_name_their_cluster_and_generation() {
-    let (mut supervisor, now) = (supervisor(), Now::default());
+    let (mut supervisor, now) = (joined(), Now::default());
     let request_of = |query: &str, body: &[u8]| {
         request(Method::Delete, &format!("/v1/instances/{ID}{query}"), body)
     };

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Worker, eventually, is_alive, signal};
+use crate::bench::Worker;
+use crate::processes::{eventually, is_alive, signal};
 
 /// Ends with 7 by SIGUSR1, and writes whatever else happens.
 const SCRIPT: &str = "trap 'exit 7' USR1; echo up; while :; do sleep 0.05; done";

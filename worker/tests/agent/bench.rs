@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::namespace;
+use crate::processes::{eventually, is_alive, is_ours, numbers, parent_of, signal};
 
 /// Nothing here takes so long unless something is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -87,8 +87,26 @@ impl Worker {
         let said = Arc::default();
         let mut worker = Worker { root, agent: None, generation: 0, controller, user, said };
         worker.install();
+        worker.join();
         worker.start();
         worker
+    }
+
+    /// Has it know its cluster, so that it takes pushes while its controller is away.
+    fn join(&self) {
+        let state = self.data().join("state");
+        fs::create_dir_all(&state).unwrap();
+        let ledger = state.join("ledger.json");
+        let holds = json!({"cluster": "c", "generation": 0});
+        let text = json!({
+            "version": 1, "holds": holds, "balancer_url": "", "instances": [], "builds": [],
+            "quarantine": [],
+        });
+        fs::write(&ledger, text.to_string()).unwrap();
+        let owner = self.user.map(nix::unistd::Uid::from_raw);
+        for path in [self.data(), state, ledger] {
+            nix::unistd::chown(&path, owner, None).unwrap();
+        }
     }
 
     /// Starts the agent.
@@ -351,44 +369,4 @@ impl Drop for Worker {
 /// The address of its API, where this line tells it.
 fn told_address(line: &str) -> Option<SocketAddr> {
     line.split_once("API on ")?.1.split_once(',')?.0.parse().ok()
-}
-
-/// A process of these tests: a holder, or what one started.
-fn is_ours(pid: i32) -> bool {
-    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let contains = |bytes: &[u8], text: &str| String::from_utf8_lossy(bytes).contains(text);
-    contains(&command, "tucano-agent-") || contains(&environment, "tucano-agent-")
-}
-
-pub(crate) fn parent_of(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-}
-
-pub(crate) fn signal(pid: i32, signal: Signal) {
-    let _gone_already = kill(Pid::from_raw(pid), signal);
-}
-
-pub(crate) fn is_zombie(pid: i32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z"))
-}
-
-pub(crate) fn is_alive(pid: i32) -> bool {
-    Path::new(&format!("/proc/{pid}")).exists()
-}
-
-fn numbers(folder: &str) -> Vec<i32> {
-    let entries = fs::read_dir(folder).unwrap().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-}
-
-/// Waits until something holds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < until, "never: {what}");
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
 }

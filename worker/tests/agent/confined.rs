@@ -7,7 +7,8 @@ use std::process::Command;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{ID, Worker, eventually, is_alive, signal};
+use crate::bench::{ID, Worker};
+use crate::processes::{eventually, is_alive, signal};
 
 /// Whether an agent said that it can do something with control groups.
 fn can(worker: &Worker, what: &str) -> bool {
@@ -144,9 +145,8 @@ fn groups_that_nobody_knows_are_ended_at_the_start() {
     worker.start();
     sleeper.wait().unwrap();
     eventually("the stray group is gone", || !stray.exists());
-    let report = worker.report();
-    assert_eq!((&report["state"], &report["restarts"]), (&json!("running"), &json!(0)));
-    assert_eq!(report["id"], ID);
+    let report = worker.wait_for("it is ready again", |report| report["state"] == "running");
+    assert_eq!((&report["id"], &report["restarts"]), (&json!(ID), &json!(0)));
     stop_and_look(&mut worker, &scripts);
 }
 

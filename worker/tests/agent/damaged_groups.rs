@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bench::{Worker, eventually};
+use crate::bench::Worker;
+use crate::processes::eventually;
 
 /// Where workers' groups of version 2 stand on this machine; none: there are none.
 fn base(scripts: &Value) -> Option<PathBuf> {

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::bench::{Worker, signal};
+use crate::bench::Worker;
+use crate::processes::signal;
 
 /// Listens on its port until it is told to end; python is on every machine that runs these tests.
 const SERVER: &str = "exec python3 -m http.server $PORT --bind $HOST";
@@ -32,7 +33,7 @@ fn from_a_push_to_running_and_away_without_a_trace() {
     let _free_again = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let torn_down = worker.data().join("data/web/torn-down");
     assert_eq!(std::fs::read_to_string(torn_down).unwrap(), "built\n");
-    crate::bench::eventually("no folder is left", || {
+    crate::processes::eventually("no folder is left", || {
         ["instances", "builds", "state/jobs"].iter().all(|folder| worker.names(folder).is_empty())
     });
 }

@@ -3,7 +3,8 @@
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Worker, is_alive, signal};
+use crate::bench::Worker;
+use crate::processes::{is_alive, signal};
 
 /// Says what it reads from a file of its own folder, each time that it is sent SIGUSR1.
 const SCRIPT: &str = r#"exec python3 -c '

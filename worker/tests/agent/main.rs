@@ -11,6 +11,7 @@ mod ends;
 mod health;
 #[path = "../common/namespace.rs"]
 mod namespace;
+mod processes;
 mod shortage;
 mod soak;
 mod upgrade;

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Worker, eventually, signal};
+use crate::bench::Worker;
+use crate::processes::{eventually, signal};
 
 const SCRIPT: &str = "echo up; while :; do sleep 0.05; done";
 

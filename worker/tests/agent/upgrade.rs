@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::bench::{Worker, eventually, is_alive, is_zombie, parent_of, signal};
+use crate::bench::Worker;
+use crate::processes::{eventually, is_alive, is_zombie, parent_of, signal};
 
 /// Ends with 7 by SIGUSR1.
 const SCRIPT: &str = "trap 'exit 7' USR1; echo up; while :; do sleep 0.05; done";

@@ -51,6 +51,11 @@ impl Supervisor {
         self.now = now;
         self.stirred = true;
         let cluster = self.own_cluster(&push.cluster)?;
+        if self.holds.is_none() {
+            // Who pushes ahead of the first full set speaks of a machine that had this name before,
+            // whose instances are routed still: one that began now could be given a port of theirs.
+            return Err(Refused::NotJoined);
+        }
         let (generation, held) = (push.generation, self.held_of(&cluster));
         match self.instances.get(&push.assignment.id) {
             Some(instance)

@@ -92,6 +92,18 @@ fn a_late_push_does_not_revive_what_is_being_ended() {
 }
 
 #[test]
+fn a_push_ahead_of_the_first_full_set_is_refused() {
+    let mut world = world();
+    let early = || push(8, assignment(2, 8, PLAIN));
+    assert_eq!(world.supervisor.push(early(), world.now), Err(Refused::NotJoined));
+    let cluster = set(7, Vec::new()).cluster;
+    let stop = world.supervisor.stop(InstanceId(2), &cluster, 8, world.now);
+    assert_eq!(stop, Ok(Taken::Known), "there is nothing to stop");
+    world.supervisor.assign(set(7, Vec::new()), world.now).unwrap();
+    assert_eq!(world.supervisor.push(early(), world.now), Ok(Taken::Changed));
+}
+
+#[test]
 fn another_clusters_instances_are_left_alone() {
     let mut world = world();
     world.supervisor.assign(set(9, vec![assignment(1, 9, PLAIN)]), world.now).unwrap();
