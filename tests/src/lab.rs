@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getsid};
 use serde_json::Value;
 use tucano_common::wire::views::{
     DeploymentView, EventView, InstanceView, ServiceView, WorkerState, WorkerView,
@@ -243,6 +243,18 @@ impl Lab {
             std::fs::copy(built, &binary).expect("a copy");
         }
         specs::demo(name, concurrency, &app)
+    }
+
+    /// The processes of services' scripts that have this word in their command. Each leads a session
+    /// of its own; a child that a shell has forked looks like it until it executes what it is for.
+    pub fn scripts_with(&self, word: &str) -> Vec<u32> {
+        let leads = |pid: i32| {
+            let pid = Pid::from_raw(pid);
+            getsid(Some(pid)).is_ok_and(|session| session == pid)
+        };
+        let strays = self.cluster.strays().into_iter();
+        let scripts = strays.filter(|it| it.command.contains(word) && leads(it.pid));
+        scripts.map(|it| it.pid.unsigned_abs()).collect()
     }
 
     /// Checks that no process of any service is left; waits for the last to go.

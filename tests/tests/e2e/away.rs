@@ -47,8 +47,7 @@ fn what_happened_meanwhile_is_told_with_its_own_time() {
 fn kill_ticker(lab: &Lab, pid: u32) -> u32 {
     lab.kill_process(pid);
     lab.until("its next process", MINUTE, || {
-        let shells = lab.cluster.strays().into_iter().filter(|it| it.command.contains("tick"));
-        shells.map(|it| it.pid.unsigned_abs()).find(|found| *found != pid)
+        lab.scripts_with("tick").into_iter().find(|found| *found != pid)
     })
 }
 

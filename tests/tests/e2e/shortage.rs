@@ -68,7 +68,7 @@ fn starts_again_after(
     assert_eq!((still.pid, still.restarts), (served.pid, 0));
     let daemon = lab.cluster.worker(0).expect("w1");
     assert!(daemon.status().is_none() && daemon.pid() == agent, "the agent lives");
-    assert_eq!(lab.cluster.strays().iter().filter(|it| it.command.contains("tick")).count(), 1);
+    assert_eq!(lab.scripts_with("tick").len(), 1);
 }
 
 #[test]
