@@ -252,12 +252,6 @@ impl Streamed {
         }
         Ok(Answer { status: self.status, headers: self.headers, body })
     }
-
-    /// Changes how long each further read may wait; `None`: for ever, as one who follows a log
-    /// does.
-    pub fn idle_timeout(&mut self, idle: Option<Duration>) {
-        self.connection.idle = idle;
-    }
 }
 
 impl Read for Streamed {

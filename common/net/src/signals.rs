@@ -13,10 +13,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 pub use nix::sys::signal::Signal;
 
-/// What `main` of a daemon blocks.
-pub const DAEMON_SIGNALS: [Signal; 4] =
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD];
-
 /// Blocked signals and the descriptor that they are read from.
 #[derive(Debug)]
 pub struct Signals {

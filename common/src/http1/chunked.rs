@@ -254,8 +254,6 @@ fn size_byte(size: u64, digits: u8, byte: u8) -> Result<At, ChunkedError> {
     }
 }
 
-/// The line end after a chunk's data.
-pub const CHUNK_END: &[u8] = b"\r\n";
 /// The last chunk, and an empty trailer section.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 

@@ -17,8 +17,6 @@ pub const GIVEN_SOCKETS_MAX: usize = LOOP_MESSAGES_QUEUED_MAX / 2;
 /// Questions and commands on their way to the deployer: each connection of the API has one at most,
 /// and cancels its own.
 pub const ASKS_QUEUED_MAX: usize = 2048;
-/// What agents said, on its way to the worker manager: one a connection of the API.
-pub const AGENT_MESSAGES_QUEUED_MAX: usize = 2048;
 /// Workers' news on their way to the deployer: each message has all workers of one turn of the
 /// manager.
 pub const NEWS_QUEUED_MAX: usize = 256;

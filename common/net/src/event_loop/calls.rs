@@ -46,11 +46,6 @@ impl Io {
         self.set_paused(call.0, false);
     }
 
-    /// Calls in progress.
-    pub fn calls_in_flight(&self) -> usize {
-        self.calls.len()
-    }
-
     fn begin_call(&mut self, addr: SocketAddr, spec: Spec, timeouts: CallTimeouts) -> CallId {
         let now = self.now.mono;
         let is_refused = self.calls.len() >= self.config.calls_max;
