@@ -245,8 +245,9 @@ impl Lab {
         specs::demo(name, concurrency, &app)
     }
 
-    /// The processes of services' scripts that have this word in their command. Each leads a session
-    /// of its own; a child that a shell has forked looks like it until it executes what it is for.
+    /// The processes of services' scripts that have this word in their command. Each leads a
+    /// session of its own; a child that a shell has forked looks like it until it executes what it
+    /// is for.
     pub fn scripts_with(&self, word: &str) -> Vec<u32> {
         let leads = |pid: i32| {
             let pid = Pid::from_raw(pid);
