@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 mod access_log;
+mod archives;
 mod away;
 mod balancer;
 mod bomb;
