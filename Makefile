@@ -5,6 +5,7 @@ DESTDIR ?=
 
 CARGO   ?= cargo
 SEEDS   ?= 10000
+FUZZ_SECONDS ?= 60
 TARGET  := $(or $(CARGO_TARGET_DIR),target)
 BINDIR  := $(PREFIX)/bin
 DOCDIR  := $(PREFIX)/share/doc/tucano
@@ -25,11 +26,12 @@ RELEASE := $(addprefix $(TARGET)/release/,$(BINS))
 SOURCES := Cargo.toml Cargo.lock $(shell find common controller worker tools \
 	\( -name '*.rs' -o -name Cargo.toml -o -name '*.sql' -o -name '*.json' \) -not -path '*/fuzz/*')
 
-.PHONY: help build release demo test sim soak mutants bench bench-choice bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
+.PHONY: help build release demo test fuzz sim soak mutants bench bench-choice bench-control bench-supervisor bench-build load fmt lint install uninstall need-build need-test need-bench clean
 
 help:
 	@echo 'make demo       build, then show a cluster of three workers on this machine until Ctrl-C'
 	@echo 'make test       formatting, lints and every test'
+	@echo 'make fuzz       the parsers under random input, FUZZ_SECONDS=$(FUZZ_SECONDS) each (nightly compiler)'
 	@echo 'make sim        a cluster under faults, SEEDS=$(SEEDS) histories; make mutants: what it finds'
 	@echo 'make soak       a day of heartbeats of one agent, run fast: its memory stays'
 	@echo 'make bench      the balancer beside HAProxy and nginx (ONLY=a case, ROUNDS=$(ROUNDS))'
@@ -83,6 +85,10 @@ lint: need-build
 
 test: need-test lint build
 	@sh tests/run.sh $(CARGO)
+
+# HTTP/1.1 under random input; what breaks a promise is named and kept.
+fuzz: need-build
+	@sh tools/fuzz.sh $(FUZZ_SECONDS)
 
 # Histories of a whole cluster under faults; each failure names the seed that replays it.
 sim: need-build
