@@ -108,14 +108,17 @@ impl Manager {
         }
         let since = now.mono.since(known.measured_at);
         known.measured_at = now.mono;
-        let load = leases::smooth(self.loads.get(worker).copied(), &heartbeat.metrics, since);
-        self.loads.insert(worker.clone(), load);
+        if leases::is_measured(&heartbeat.metrics) {
+            let before = self.loads.get(worker).copied();
+            let load = leases::smooth(before, &heartbeat.metrics, since);
+            self.loads.insert(worker.clone(), load);
+        }
         self.weigher.measured(now.mono);
         self.minutes.add(worker, now.wall, &heartbeat.metrics);
         self.facts.push(Fact::Measured {
             worker: worker.clone(),
             metrics: Box::new(heartbeat.metrics),
-            load,
+            load: self.loads.get(worker).copied(),
             usage,
         });
         let (session, before) = (heartbeat.session, heartbeat.notices_before);

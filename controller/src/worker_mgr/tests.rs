@@ -282,7 +282,7 @@ fn the_deployer_hears_of_reports_only_where_they_changed() {
                 "reports"
             }
             Fact::Measured { load, .. } => {
-                assert!((load.cpu - 0.5).abs() < 0.01);
+                assert!((load.expect("a load").cpu - 0.5).abs() < 0.01);
                 "measured"
             }
             Fact::Notice { .. } => "notice",

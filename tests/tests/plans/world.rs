@@ -140,7 +140,7 @@ impl World {
             self.loads.insert(name.clone(), load);
             let usage = usage(&instances);
             let (worker, metrics) = (name.clone(), Box::new(metrics));
-            self.deployer.observe(Fact::Measured { worker, metrics, load, usage }, now);
+            self.deployer.observe(Fact::Measured { worker, metrics, load: Some(load), usage }, now);
         }
         self.deployer.observe(Fact::Reports { worker: name.clone(), holds, instances }, now);
     }

@@ -189,7 +189,7 @@ impl Manager {
         told.push(Tell::Fact(Fact::Measured {
             worker: name.clone(),
             metrics: Box::new(beat.metrics),
-            load,
+            load: Some(load),
             usage: used,
         }));
         let notice = |notice| Tell::Fact(Fact::Notice { worker: name.clone(), notice });

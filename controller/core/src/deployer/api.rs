@@ -217,8 +217,8 @@ pub enum Fact {
         worker: WorkerName,
         /// The machine.
         metrics: Box<WorkerMetrics>,
-        /// The same, smoothed.
-        load: Load,
+        /// The same, smoothed; none before its first measurement.
+        load: Option<Load>,
         /// Its instances.
         usage: BTreeMap<InstanceId, Usage>,
     },

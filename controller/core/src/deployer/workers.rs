@@ -274,7 +274,7 @@ impl Deployer {
         &mut self,
         name: &WorkerName,
         metrics: WorkerMetrics,
-        load: Load,
+        load: Option<Load>,
         usage: BTreeMap<InstanceId, Usage>,
         at: At,
     ) {
@@ -285,10 +285,10 @@ impl Deployer {
         let live = self.cluster.live_mut(name);
         let was_vetoed = live.load.is_some_and(vetoed);
         live.metrics = metrics;
-        live.load = Some(load);
+        live.load = load;
         live.usage = usage;
         live.measured_at = at.wall;
-        if was_vetoed && !vetoed(load) {
+        if was_vetoed && !load.is_some_and(vetoed) {
             self.mark_waiting();
         }
     }

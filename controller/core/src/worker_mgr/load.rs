@@ -25,6 +25,14 @@ pub fn smooth(before: Option<Load>, metrics: &WorkerMetrics, since: Duration) ->
     }
 }
 
+/// Whether a heartbeat says anything of its machine: an agent's first ones may come before its
+/// first look, and nothing is not zero.
+pub fn is_measured(metrics: &WorkerMetrics) -> bool {
+    metrics.cpu_ratio.is_some()
+        || metrics.pressure.is_some()
+        || metrics.memory_total_bytes.is_some()
+}
+
 /// After so long half of an average is new.
 const HALF_LIFE: Duration = Duration::from_secs(7);
 
@@ -127,6 +135,14 @@ mod tests {
         assert_eq!(weight_of(0.0, 0.75), 250);
         assert_eq!(weight_of(1.0, 1.0), 1);
         assert_eq!(weight(&Load { cpu: 0.0, memory: 0.0, pressure: 0.5 }), 500);
+    }
+
+    #[test]
+    fn a_heartbeat_before_the_first_look_says_nothing() {
+        assert!(!is_measured(&WorkerMetrics::default()));
+        assert!(is_measured(&metrics(0.0, 500)));
+        let stalled = WorkerMetrics { pressure: Some(Pressure::default()), ..Default::default() };
+        assert!(is_measured(&stalled), "it stands still, or not: that was looked at");
     }
 
     #[test]

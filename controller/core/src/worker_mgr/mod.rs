@@ -12,7 +12,7 @@ mod outside;
 mod pace;
 
 pub use lease::{Beat, BeatRefused, Caller, HelloRefused, LeaseChange, LeaseConfig, Leases};
-pub use load::{smooth, weight, weights};
+pub use load::{is_measured, smooth, weight, weights};
 pub use news::{News, usage};
 pub use notices::NoticesTaken;
 pub use outside::{OutsideChecks, OutsideKey};

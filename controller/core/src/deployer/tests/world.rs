@@ -371,7 +371,7 @@ impl World {
         let fact = Fact::Measured {
             worker: said.name.clone(),
             metrics: Box::new(said.metrics.clone()),
-            load,
+            load: Some(load),
             usage: usage(&reports),
         };
         self.deployer.observe(fact, self.now);
