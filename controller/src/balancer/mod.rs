@@ -7,12 +7,14 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `lb` | one loop: its state, and one turn of it |
+//! | `coalesce` | whether events may gather before the next turn |
 //! | `listen` | accepts |
 //! | `crowd` | who is closed where there is no room for others |
 //! | `drive` | a client's connection, as far as it goes now |
 //! | `receive` | a request's head: read, routed |
 //! | `send` | to an instance: chosen, connected, written; or held |
 //! | `pump`, `relay` | both bodies, with back-pressure |
+//! | `splice` | long bodies, from socket to socket inside the kernel |
 //! | `answer` | an answer's head on its way to the client |
 //! | `forward` | which fields pass, end here, are added |
 //! | `fail` | another try, an answer of our own, a cut; deadlines |
