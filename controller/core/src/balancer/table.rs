@@ -103,8 +103,8 @@ pub struct RouteWorker {
     pub name: WorkerName,
 }
 
-/// How much of the traffic each worker of a table should get, relative to the others: 1 to 1000, by
-/// its free CPU and memory as its agent measured them.
+/// How much of the traffic each worker of a table should get, relative to the others: 100 to 1000,
+/// by its free CPU and memory as its agent measured them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Weights {
     /// The table that they are for; ignored with another.

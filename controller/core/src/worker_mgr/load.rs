@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tucano_common::decay;
+use tucano_common::limits::WORKER_WEIGHT_MIN;
 use tucano_common::name::WorkerName;
 use tucano_common::wire::worker::WorkerMetrics;
 
@@ -52,12 +53,12 @@ fn share(value: f32) -> f32 {
     if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) }
 }
 
-/// How much of the traffic a worker should get, 1 to 1000: by what it has free of its CPU and
+/// How much of the traffic a worker should get, at most 1000: by what it has free of its CPU and
 /// memory, whichever is less.
 pub fn weight(load: &Load) -> u16 {
     let free = (1.0 - load.cpu.max(load.pressure)).min(1.0 - load.memory);
     // A float to integer cast saturates, and the clamp keeps it in range.
-    ((free * 1000.0) as u16).clamp(1, 1000)
+    ((free * 1000.0) as u16).clamp(WORKER_WEIGHT_MIN, 1000)
 }
 
 /// Every worker's weight for a table; one that was not measured gets what the average of the others
@@ -133,7 +134,8 @@ mod tests {
         assert_eq!(weight_of(0.0, 0.0), 1000);
         assert_eq!(weight_of(0.75, 0.0), 250);
         assert_eq!(weight_of(0.0, 0.75), 250);
-        assert_eq!(weight_of(1.0, 1.0), 1);
+        assert_eq!(weight_of(1.0, 1.0), WORKER_WEIGHT_MIN);
+        assert_eq!(weight_of(0.98, 0.0), weight_of(0.999, 0.0), "both are full");
         assert_eq!(weight(&Load { cpu: 0.0, memory: 0.0, pressure: 0.5 }), 500);
     }
 
