@@ -68,6 +68,7 @@ class Tucano:
         self.api = f"http://127.0.0.1:{api}"
         self.agents = []
         self.main, _ = self.agent(args, "kept", self.api)
+        self.join("asked")
         _, port = self.agent(args, "asked", "http://127.0.0.1:1")
         self.connection = http.client.HTTPConnection("127.0.0.1", port)
 
@@ -80,6 +81,14 @@ class Tucano:
         self.agents.append(process)
         machine.wait_port(port, process)
         return process, port
+
+    def join(self, name):
+        """Has an agent know its cluster: before its hello was answered it takes no pushes."""
+        state = f"{self.folder}/{name}/state"
+        os.makedirs(state)
+        ledger = {"version": 1, "holds": {"cluster": "bench", "generation": 0}, "balancer_url": ""}
+        ledger |= {"instances": [], "builds": [], "quarantine": []}
+        write(f"{state}/ledger.json", json.dumps(ledger))
 
     def spawn(self, argv):
         with open(f"{self.folder}/tucano.log", "ab") as log:

@@ -36,8 +36,8 @@ pub const WORKER_LOAD_PERCENT_MAX: u32 = 90;
 /// An overloaded CPU makes a worker the last choice only where another worker's has so much less
 /// load: less apart is noise.
 pub const WORKER_LOAD_PERCENT_APART: u32 = 20;
-/// What a worker gets of the traffic at the least, in thousandths of what an idle one gets: between
-/// two that are nearly full the last percent is noise, and 1 against 20 would be all to one of them.
+/// What a worker gets of the traffic at the least, in thousandths of an idle one's: between two
+/// that are nearly full the last percent is noise, and 1 against 20 would be all to one of them.
 pub const WORKER_WEIGHT_MIN: u16 = 100;
 
 // --- A worker's processes -----------------------------------------------------------------------
