@@ -1,7 +1,7 @@
 //! Field names, comma lists, and which fields end at this hop.
 //!
 //! It does not parse lines (`head` does) and knows no values but lists of tokens.
-//! Called by `head`, `framing`, `rewrite` and by readers of single fields.
+//! Called by `head`, `framing` and by readers of single fields.
 
 macro_rules! field_names {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -79,26 +79,48 @@ field_names! {
     ProxyAuthorization = "Proxy-Authorization",
 }
 
-/// Names by their length: at most a handful to compare with.
 const LONGEST: usize = 19;
-static BY_LENGTH: [([Spelling; 8], usize); LONGEST + 1] = by_length();
+const COUNT: usize = FieldName::ALL.len();
 
-const fn by_length() -> [([Spelling; 8], usize); LONGEST + 1] {
-    let mut table = [([Spelling::of(FieldName::Other); 8], 0); LONGEST + 1];
-    let mut index = 0;
-    while index < FieldName::ALL.len() {
-        let name = FieldName::ALL[index];
-        let row = &mut table[name.text().len()];
-        row.0[row.1] = Spelling::of(name);
-        row.1 += 1;
-        index += 1;
+/// All names, the shortest first, and from where on which length stands.
+static SPELLINGS: [Spelling; COUNT] = spellings();
+static FIRST_OF_LENGTH: [u8; LONGEST + 2] = first_of_length();
+
+const fn spellings() -> [Spelling; COUNT] {
+    let mut table = [Spelling::of(FieldName::Other); COUNT];
+    let (mut len, mut count) = (1, 0);
+    while len <= LONGEST {
+        let mut index = 0;
+        while index < COUNT {
+            if FieldName::ALL[index].text().len() == len {
+                table[count] = Spelling::of(FieldName::ALL[index]);
+                count += 1;
+            }
+            index += 1;
+        }
+        len += 1;
     }
+    assert!(count == COUNT, "no name is longer than LONGEST");
     table
 }
 
-/// The longest name in words of eight bytes, the last one filled up with zeros.
-type Words = [u64; WORDS];
-const WORDS: usize = LONGEST.div_ceil(8);
+const fn first_of_length() -> [u8; LONGEST + 2] {
+    let mut first = [0; LONGEST + 2];
+    let mut index = 0;
+    while index < COUNT {
+        let mut longer = FieldName::ALL[index].text().len() + 1;
+        while longer < first.len() {
+            first[longer] += 1;
+            longer += 1;
+        }
+        index += 1;
+    }
+    first
+}
+
+/// A name of up to [`LONGEST`] bytes as three words: the first eight bytes, the last eight, and
+/// eight between them where these don't meet. A shorter one, with zeros behind it, is the first.
+type Words = [u64; 3];
 
 /// A name as it is compared: eight bytes at once.
 #[derive(Clone, Copy)]
@@ -111,37 +133,66 @@ struct Spelling {
 
 impl Spelling {
     const fn of(name: FieldName) -> Spelling {
+        let mut case = [0; LONGEST];
         let text = name.text().as_bytes();
-        let mut spelling = Spelling { name, words: [0; WORDS], case: [0; WORDS] };
         let mut index = 0;
         while index < text.len() {
-            let shift = 8 * (index % 8);
-            spelling.words[index / 8] |= (text[index] as u64) << shift;
-            if text[index].is_ascii_alphabetic() {
-                spelling.case[index / 8] |= 0x20 << shift;
-            }
+            case[index] = if text[index].is_ascii_alphabetic() { 0x20 } else { 0 };
             index += 1;
         }
-        spelling
+        Spelling { name, words: words(text), case: words(case.split_at(text.len()).0) }
     }
 
     fn matches(&self, words: &Words) -> bool {
-        let pairs = self.words.iter().zip(&self.case).zip(words);
-        pairs.fold(0, |differ, ((own, case), word)| differ | ((own ^ word) & !case)) == 0
+        let differs = |at: usize| (self.words[at] ^ words[at]) & !self.case[at] != 0;
+        !differs(0) && !differs(1) && !differs(2)
+    }
+}
+
+const fn words(name: &[u8]) -> Words {
+    let between = match name.split_at_checked(8) {
+        Some((_, rest)) => rest.first_chunk(),
+        None => None,
+    };
+    match (name.first_chunk(), between, name.last_chunk()) {
+        (Some(first), Some(between), Some(last)) => {
+            [u64::from_le_bytes(*first), u64::from_le_bytes(*between), u64::from_le_bytes(*last)]
+        }
+        (Some(first), None, Some(last)) => {
+            [u64::from_le_bytes(*first), 0, u64::from_le_bytes(*last)]
+        }
+        _ => [short(name), 0, 0],
+    }
+}
+
+/// Less than eight bytes.
+const fn short(name: &[u8]) -> u64 {
+    match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            first as u64 | (last as u64) << (8 * (name.len() - 4))
+        }
+        _ => {
+            let (mut word, mut index) = (0, 0);
+            while index < name.len() {
+                word |= (name[index] as u64) << (8 * index);
+                index += 1;
+            }
+            word
+        }
     }
 }
 
 impl FieldName {
     /// The name that these bytes spell, whatever their case.
     pub fn of(name: &[u8]) -> FieldName {
-        let Some((names, count)) = BY_LENGTH.get(name.len()) else { return FieldName::Other };
-        let mut padded = [[0; 8]; WORDS];
-        let Some(room) = padded.as_flattened_mut().get_mut(..name.len()) else {
+        let Some([first, end]) = FIRST_OF_LENGTH.get(name.len()..).and_then(|it| it.first_chunk())
+        else {
             return FieldName::Other;
         };
-        room.copy_from_slice(name);
-        let words = padded.map(u64::from_le_bytes);
-        let found = names.iter().take(*count).find(|known| known.matches(&words));
+        let words = words(name);
+        let candidates = SPELLINGS.get(usize::from(*first)..usize::from(*end)).unwrap_or(&[]);
+        let found = candidates.iter().find(|known| known.matches(&words));
         found.map_or(FieldName::Other, |known| known.name)
     }
 

@@ -208,14 +208,12 @@ fn host(
     version: Version,
     learnt: &Learnt,
 ) -> Result<Span, HeadError> {
-    let field = match (learnt.host, version) {
-        (Some((_, times)), _) if times > 1 => return Err(HeadError::HostRepeated),
-        (Some((value, _)), _) if !target::is_authority(value.of(buffer)) => {
-            return Err(HeadError::HostMalformed);
-        }
-        (Some((value, _)), _) => value,
-        (None, Version::Http11) => return Err(HeadError::HostMissing),
-        (None, Version::Http10) => Span::default(),
+    let field = match (learnt.host.times, version) {
+        (0, Version::Http11) => return Err(HeadError::HostMissing),
+        (0, Version::Http10) => Span::default(),
+        (1, _) if target::is_authority(learnt.host.first.of(buffer)) => learnt.host.first,
+        (1, _) => return Err(HeadError::HostMalformed),
+        (2.., _) => return Err(HeadError::HostRepeated),
     };
     match target {
         Target::Absolute { authority, .. } => Ok(authority),

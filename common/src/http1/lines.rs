@@ -167,42 +167,56 @@ impl ConnectionOptions {
     }
 }
 
+/// The fields of one name.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Seen {
+    /// How many; a head has fewer than 65,536.
+    pub(super) times: u16,
+    /// The value of the first.
+    pub(super) first: Span,
+}
+
+impl Seen {
+    fn note(&mut self, value: Span) {
+        if self.times == 0 {
+            self.first = value;
+        }
+        self.times += 1;
+    }
+}
+
 /// What the fields say, gathered in one pass over them.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Learnt {
     pub(super) connection: ConnectionOptions,
-    pub(super) host: Option<(Span, usize)>,
-    pub(super) length: Option<(Span, usize)>,
-    pub(super) coding: Option<(Span, usize)>,
+    pub(super) host: Seen,
+    pub(super) length: Seen,
+    pub(super) coding: Seen,
     pub(super) expects_continue: bool,
     pub(super) has_upgrade: bool,
 }
 
 impl Learnt {
     fn note(&mut self, field: Field, buffer: &[u8]) {
-        let value = field.value.of(buffer);
-        let count = |seen: Option<(Span, usize)>| match seen {
-            None => Some((field.value, 1)),
-            Some((first, times)) => Some((first, times + 1)),
-        };
+        let value = || field.value.of(buffer);
         match field.known {
-            FieldName::Host => self.host = count(self.host),
-            FieldName::ContentLength => self.length = count(self.length),
-            FieldName::TransferEncoding => self.coding = count(self.coding),
+            FieldName::Host => self.host.note(field.value),
+            FieldName::ContentLength => self.length.note(field.value),
+            FieldName::TransferEncoding => self.coding.note(field.value),
             FieldName::Connection => {
-                members(value).for_each(|option| self.connection.note(option));
+                members(value()).for_each(|option| self.connection.note(option));
             }
             FieldName::Expect => {
-                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue")
+                self.expects_continue |= value().eq_ignore_ascii_case(b"100-continue")
             }
-            FieldName::Upgrade => self.has_upgrade |= members(value).next().is_some(),
+            FieldName::Upgrade => self.has_upgrade |= members(value()).next().is_some(),
             _ => {}
         }
     }
 
     pub(super) fn declared(self, buffer: &[u8]) -> Declared<'_> {
         let declared =
-            |seen: Option<(Span, usize)>| seen.map(|(value, times)| (value.of(buffer), times));
+            |seen: Seen| (seen.times > 0).then(|| (seen.first.of(buffer), usize::from(seen.times)));
         Declared { length: declared(self.length), coding: declared(self.coding) }
     }
 }

@@ -13,7 +13,6 @@
 //! | [`body`] | one decoder over all framings |
 //! | [`exchange`] | both sides of one exchange as one state |
 //! | [`write`] | heads written anew |
-//! | [`rewrite`] | heads passed on as slices of what came |
 //!
 //! What is deliberately absent: sockets, buffers, clocks, allocation on the path of a request,
 //! leniency. A message that two parsers could read differently is refused, on both sides. Callers:
@@ -28,7 +27,6 @@ pub mod framing;
 pub mod head;
 pub mod lines;
 pub mod method;
-pub mod rewrite;
 pub mod scan;
 pub mod target;
 pub mod write;

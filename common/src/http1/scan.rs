@@ -130,27 +130,24 @@ impl At {
     }
 }
 
-/// How many bytes from the front are none of CR, LF and NUL.
+/// How many bytes from the front are no control characters: CR, LF and NUL are among these, and
+/// nearly every head has no other.
 fn plain(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (place, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let found = zeros(word) | zeros(word ^ (EACH * 0x0d)) | zeros(word ^ (EACH * 0x0a));
+        // The highest bit of the lowest byte below a space, and perhaps of some above it.
+        let found = word.wrapping_sub(EACH * u64::from(b' ')) & !word & (EACH << 7);
         if found != 0 {
             return place * 8 + found.trailing_zeros() as usize / 8;
         }
     }
-    let special = |byte: &u8| matches!(byte, b'\r' | b'\n' | 0);
-    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+    let is_control = |byte: &u8| *byte < b' ';
+    bytes.len() - rest.len() + rest.iter().position(is_control).unwrap_or(rest.len())
 }
 
 /// One in each byte of a word.
 const EACH: u64 = u64::from_le_bytes([1; 8]);
-
-/// The highest bit of the lowest byte that is zero, and perhaps of some above it; none: no byte is.
-fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(EACH) & !word & (EACH << 7)
-}
 
 #[cfg(test)]
 mod tests {
@@ -223,16 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn every_special_byte_at_every_place_of_a_word_is_seen_and_no_other_is_taken_for_one() {
-        let is_special = |byte: &u8| [b'\r', b'\n', 0].contains(byte);
+    fn every_control_byte_at_every_place_of_a_word_is_seen_and_no_other_is_taken_for_one() {
         for len in 0..=24 {
-            for around in (0..=255).filter(|byte| !is_special(byte)) {
+            for around in b' '..=255 {
                 let mut bytes = vec![around; len];
                 assert_eq!(plain(&bytes), len, "{around} only");
-                for special in [b'\r', b'\n', 0] {
+                for special in 0..b' ' {
                     bytes.truncate(len);
                     bytes.push(special);
-                    bytes.extend_from_slice(&[special, around, 1, 0x0c, 0x0b, 0x0e, 0x80]);
+                    bytes.extend_from_slice(&[special, around, 1, 0x1f, b' ', 0x7f, 0x80]);
                     assert_eq!(plain(&bytes), len, "{special} after {len} of {around}");
                 }
             }

@@ -1,5 +1,5 @@
 //! Heads written anew, for those who answer or ask themselves: the API, the agents, their clients,
-//! and the balancer's own answers. Heads that pass through are `rewrite`'s.
+//! and the balancer's own answers. Heads that pass through are the balancer's `forward`'s.
 //!
 //! It writes into the caller's `Vec` and cannot write a malformed head: bytes that would end a line
 //! early are replaced. It doesn't decide framing for the caller, but offers each once.

@@ -19,9 +19,6 @@ pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// A trailer section; a trailer line is held back until it is whole, so it must fit the smallest
 /// buffer.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
-/// Slices that a rewritten head is written in; heads rarely need more than five, and what falls
-/// into more is copied.
-pub const HEAD_SLICES_MAX: usize = 12;
 /// A host that is looked up (RFC 1035); a longer one has no route.
 pub const HOST_BYTES_MAX: usize = 253;
 /// All chunk extensions of a body together: nobody uses them but to make a parser work for nothing.

@@ -4,9 +4,7 @@
 
 use tucano_common::http1::exchange::{Fact, Verdict};
 use tucano_common::http1::framing::Recoding;
-use tucano_common::http1::rewrite::Plan;
 use tucano_common::http1::{ResponseHead, Version};
-use tucano_common::limits::HEAD_SLICES_MAX;
 
 use super::buffers::Buf;
 use super::connections::Client;
@@ -41,11 +39,9 @@ impl Sides<'_> {
             (false, Version::Http10) => ToldOfConnection::KeptByWord,
         };
         let Some(input) = self.upstream.input.take() else { return Step::Blocked };
-        self.scratch.clear();
-        let plan =
-            forward::answer(head, input.bytes(), recoding, told, self.instance, self.scratch);
+        forward::answer(head, input.bytes(), recoding, told, self.instance, self.scratch);
         self.begin_answer(head, recoding, verdict == Verdict::Tunnel);
-        let step = self.write_head(&plan, head.len(), input);
+        let step = self.write_head(head.len(), input);
         self.release_request(verdict == Verdict::Tunnel);
         // A short answer came and went with its head.
         match step {
@@ -65,20 +61,14 @@ impl Sides<'_> {
             matches!(recoding, Recoding::UntilClose | Recoding::OutOfChunks);
     }
 
-    /// Writes the head and the first of the body in one go.
-    fn write_head(&mut self, plan: &Plan, head_len: usize, input: Buf) -> Step {
+    /// Writes the head, which is in the scratch, and the first of the body in one go.
+    fn write_head(&mut self, head_len: usize, input: Buf) -> Step {
         let advanced = self.flow.answer.advance(input.bytes());
-        let mut slices = [&[][..]; HEAD_SLICES_MAX];
-        let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(plan.slices(input.bytes(), self.scratch)) {
-            *slot = slice;
-            count += 1;
-        }
         let Client { socket, output, .. } = &mut *self.client;
-        let head = slices.get(..count).unwrap_or(&[]);
         let answer = &mut self.flow.answer;
-        let written = relay::write(socket, output, self.buffers, head, answer, input.bytes());
-        debug_assert!(answer.sent >= head_len, "the head itself is replaced by the plan");
+        let written =
+            relay::write(socket, output, self.buffers, self.scratch, answer, input.bytes());
+        debug_assert!(answer.sent >= head_len, "the head itself is replaced");
         self.upstream.input = Some(input);
         self.drop_sent_answer();
         let Some(count) = written else { return self.tell(Fact::ClientGone) };
@@ -94,12 +84,9 @@ impl Sides<'_> {
         self.flow.answer_scan = Default::default();
         let Some(input) = &mut self.upstream.input else { return Step::Blocked };
         if verdict == Verdict::Pass {
-            self.scratch.clear();
-            let plan = forward::interim(head, input.bytes(), self.scratch);
-            for slice in plan.slices(input.bytes(), self.scratch) {
-                // The output was flushed before: a head fits.
-                let _ = self.buffers.append(&mut self.client.output, slice);
-            }
+            forward::interim(head, input.bytes(), self.scratch);
+            // The output was flushed before: a head fits.
+            let _ = self.buffers.append(&mut self.client.output, self.scratch);
         }
         input.consume(head.len());
         Step::Moved

@@ -68,22 +68,13 @@ impl Buf {
 pub(super) struct Buffers {
     large: Vec<Buf>,
     small: Vec<Buf>,
-    /// The pieces of one write, put together.
-    gathered: Vec<u8>,
     /// What long bodies go through instead.
     pub(super) pipes: Pipes,
 }
 
 impl Buffers {
     pub(super) const fn new() -> Buffers {
-        Buffers { large: Vec::new(), small: Vec::new(), gathered: Vec::new(), pipes: Pipes::new() }
-    }
-
-    /// The pieces, one behind the other. It stands until the next call.
-    pub(super) fn gather<'a>(&mut self, pieces: impl Iterator<Item = &'a [u8]>) -> &[u8] {
-        self.gathered.clear();
-        pieces.for_each(|piece| self.gathered.extend_from_slice(piece));
-        &self.gathered
+        Buffers { large: Vec::new(), small: Vec::new(), pipes: Pipes::new() }
     }
 
     /// An empty large buffer.
@@ -160,7 +151,6 @@ impl Buffers {
     pub(super) fn give_back(&mut self) {
         self.large.truncate(LARGE_BUFFERS_AT_REST);
         self.small.truncate(SMALL_BUFFERS_AT_REST);
-        self.gathered = Vec::new();
     }
 
     /// Large buffers that lie here.

@@ -1,14 +1,15 @@
 //! Heads on their way through: which fields pass, which end here, which are added (contract, "What
 //! the balancer promises"; RFC 9110, 7.6).
 //!
-//! It makes plans of slices and writes nothing. Called by `send` and `pump`.
+//! What passes is copied in as few pieces as it comes in: a head is short, and the kernel takes one
+//! piece for less than several. It sends nothing. Called by `send` and `answer`.
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use tucano_common::http1::fields::members;
 use tucano_common::http1::framing::Recoding;
-use tucano_common::http1::rewrite::{Plan, Rewrite};
 use tucano_common::http1::target::Target;
 use tucano_common::http1::{
     Field, FieldName, Fields, Nominated, RequestHead, ResponseHead, Span, Version,
@@ -26,15 +27,47 @@ pub(super) struct Origin {
     pub(super) id: RequestId,
 }
 
-/// The head of a request as an instance gets it. `scratch` takes what is added.
-pub(super) fn request(
-    head: &RequestHead,
-    bytes: &[u8],
-    origin: &Origin,
-    scratch: &mut Vec<u8>,
-) -> Plan {
-    let mut rewrite = Rewrite::new(scratch);
-    request_line(head, bytes, &mut rewrite);
+/// A head made of what came and of what is added, front to back.
+struct Draft<'a> {
+    came: &'a [u8],
+    /// The last piece that is kept, not copied yet: it may grow.
+    kept: Range<usize>,
+    out: &'a mut Vec<u8>,
+}
+
+impl<'a> Draft<'a> {
+    /// Of a head that came in `came`, in place of what `out` had.
+    fn new(came: &'a [u8], out: &'a mut Vec<u8>) -> Draft<'a> {
+        out.clear();
+        Draft { came, kept: 0..0, out }
+    }
+
+    /// Keeps these bytes of what came.
+    fn keep(&mut self, start: usize, end: usize) {
+        if self.kept.end == start {
+            self.kept.end = end;
+        } else {
+            self.copy_kept();
+            self.kept = start..end;
+        }
+    }
+
+    /// What is appended here comes after what was kept so far.
+    fn add(&mut self) -> &mut Vec<u8> {
+        self.copy_kept();
+        self.out
+    }
+
+    fn copy_kept(&mut self) {
+        let kept = std::mem::replace(&mut self.kept, 0..0);
+        self.out.extend_from_slice(self.came.get(kept).unwrap_or(&[]));
+    }
+}
+
+/// Writes the head of a request as an instance gets it into `out`, in place of what was there.
+pub(super) fn request(head: &RequestHead, bytes: &[u8], origin: &Origin, out: &mut Vec<u8>) {
+    let mut draft = Draft::new(bytes, out);
+    request_line(head, &mut draft);
     let fields = head.fields.as_slice();
     let last_for = match origin.is_trusted {
         true => fields.iter().rposition(|field| field.known == FieldName::XForwardedFor),
@@ -57,25 +90,24 @@ pub(super) fn request(
             _ => ends_at_this_hop(field, bytes, nominated.as_ref()),
         };
         if !ends_here {
-            keep_line(&mut rewrite, bytes, fields, place, head.whole);
+            keep_line(&mut draft, fields, place, head.whole);
         }
     }
-    let out = rewrite.insert();
+    let out = draft.add();
     let forwarded_for = last_for.and_then(|place| fields.get(place));
     add_forwarded(head, bytes, origin, forwarded_for, out);
     if is_absolute {
-        field(out, FieldName::Host, head.host.of(bytes));
+        field(out, b"Host: ", head.host.of(bytes));
     }
     if !keeps_id {
-        field(out, FieldName::XRequestId, &origin.id.digits());
+        field(out, b"X-Request-Id: ", &origin.id.digits());
     }
     if head.asks_upgrade {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
         let upgrades = fields.iter().filter(|field| field.known == FieldName::Upgrade);
-        upgrades.for_each(|upgrade| field(out, FieldName::Upgrade, upgrade.value.of(bytes)));
+        upgrades.for_each(|upgrade| field(out, b"Upgrade: ", upgrade.value.of(bytes)));
     }
     out.extend_from_slice(b"\r\n");
-    rewrite.finish()
 }
 
 /// Whether this request asks to go on in HTTP/2: over a connection of its own, past every rule of
@@ -100,15 +132,16 @@ fn keeps_id(fields: &Fields, bytes: &[u8]) -> bool {
     ids.next().is_some_and(|id| is_sane(id.value.of(bytes))) && ids.next().is_none()
 }
 
-fn request_line(head: &RequestHead, bytes: &[u8], rewrite: &mut Rewrite<'_>) {
+fn request_line(head: &RequestHead, draft: &mut Draft<'_>) {
     if let (Version::Http11, Target::Origin(_) | Target::Asterisk(_)) = (head.version, head.target)
     {
         let fields = head.fields.as_slice();
-        rewrite.keep(bytes, head.whole.at.into(), line_start(fields, 0, head.whole));
+        draft.keep(head.whole.at.into(), line_start(fields, 0, head.whole));
         return;
     }
+    let bytes = draft.came;
     let path = head.target.path().of(bytes);
-    let out = rewrite.insert();
+    let out = draft.add();
     out.extend_from_slice(head.method_text.of(bytes));
     out.push(b' ');
     match (head.target, path) {
@@ -141,7 +174,7 @@ fn add_forwarded(
         out.extend_from_slice(b"X-Forwarded-Proto: http\r\n");
     }
     if !keeps(FieldName::XForwardedHost) {
-        field(out, FieldName::XForwardedHost, head.host.of(bytes));
+        field(out, b"X-Forwarded-Host: ", head.host.of(bytes));
     }
 }
 
@@ -156,18 +189,18 @@ pub(super) enum ToldOfConnection {
     Closed,
 }
 
-/// The head of a final answer, or of 101, as the client gets it.
+/// Writes the head of a final answer, or of 101, as the client gets it, into `out`.
 pub(super) fn answer(
     head: &ResponseHead,
     bytes: &[u8],
     recoding: Recoding,
     told: ToldOfConnection,
     instance: Option<InstanceId>,
-    scratch: &mut Vec<u8>,
-) -> Plan {
-    let mut rewrite = Rewrite::new(scratch);
-    keep_answer(head, bytes, recoding, &mut rewrite);
-    let out = rewrite.insert();
+    out: &mut Vec<u8>,
+) {
+    let mut draft = Draft::new(bytes, out);
+    keep_answer(head, recoding, &mut draft);
+    let out = draft.add();
     let switches =
         matches!(head.status, 101 | 426) && head.fields.first(FieldName::Upgrade).is_some();
     match told {
@@ -180,28 +213,27 @@ pub(super) fn answer(
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     if let Some(instance) = instance {
-        field(out, FieldName::XTucanoInstance, &instance.letters());
+        field(out, b"X-Tucano-Instance: ", &instance.letters());
     }
     out.extend_from_slice(b"\r\n");
-    rewrite.finish()
 }
 
-/// The head of an interim answer as the client gets it.
-pub(super) fn interim(head: &ResponseHead, bytes: &[u8], scratch: &mut Vec<u8>) -> Plan {
-    let mut rewrite = Rewrite::new(scratch);
-    keep_answer(head, bytes, Recoding::Same, &mut rewrite);
-    rewrite.insert().extend_from_slice(b"\r\n");
-    rewrite.finish()
+/// Writes the head of an interim answer as the client gets it into `out`.
+pub(super) fn interim(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
+    let mut draft = Draft::new(bytes, out);
+    keep_answer(head, Recoding::Same, &mut draft);
+    draft.add().extend_from_slice(b"\r\n");
 }
 
-fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &mut Rewrite<'_>) {
+fn keep_answer(head: &ResponseHead, recoding: Recoding, draft: &mut Draft<'_>) {
+    let bytes = draft.came;
     let fields = head.fields.as_slice();
     let first_line_end = line_start(fields, 0, head.whole);
     match head.version {
-        Version::Http11 => rewrite.keep(bytes, 0, first_line_end),
+        Version::Http11 => draft.keep(0, first_line_end),
         Version::Http10 => {
-            rewrite.insert().extend_from_slice(b"HTTP/1.1");
-            rewrite.keep(bytes, b"HTTP/1.0".len(), first_line_end);
+            draft.add().extend_from_slice(b"HTTP/1.1");
+            draft.keep(b"HTTP/1.0".len(), first_line_end);
         }
     }
     let has_no_body = matches!(head.status, 100..200 | 204);
@@ -216,7 +248,7 @@ fn keep_answer(head: &ResponseHead, bytes: &[u8], recoding: Recoding, rewrite: &
             _ => ends_at_this_hop(field, bytes, nominated.as_ref()),
         };
         if !ends_here {
-            keep_line(rewrite, bytes, fields, place, head.whole);
+            keep_line(draft, fields, place, head.whole);
         }
     }
 }
@@ -226,8 +258,8 @@ fn ends_at_this_hop(field: &Field, bytes: &[u8], nominated: Option<&Nominated<'_
     field.known.is_hop_by_hop() || (field.known.is_removed_when_nominated() && is_nominated())
 }
 
-fn keep_line(rewrite: &mut Rewrite<'_>, bytes: &[u8], fields: &[Field], place: usize, head: Span) {
-    rewrite.keep(bytes, line_start(fields, place, head), line_start(fields, place + 1, head));
+fn keep_line(draft: &mut Draft<'_>, fields: &[Field], place: usize, head: Span) {
+    draft.keep(line_start(fields, place, head), line_start(fields, place + 1, head));
 }
 
 /// Where a field's line begins; past the last one, where the head's empty line does.
@@ -238,9 +270,9 @@ fn line_start(fields: &[Field], place: usize, head: Span) -> usize {
     }
 }
 
-fn field(out: &mut Vec<u8>, name: FieldName, value: &[u8]) {
-    out.extend_from_slice(name.text().as_bytes());
-    out.extend_from_slice(b": ");
+/// Appends a line; `name` with its colon and space.
+fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
 }

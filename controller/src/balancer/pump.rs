@@ -127,7 +127,8 @@ impl Sides<'_> {
         let bytes = self.client.input.as_ref().map_or(&[][..], Buf::bytes);
         let Upstream { socket, output, .. } = &mut *self.upstream;
         let request = &mut self.flow.request;
-        match relay::write(socket, output, self.buffers, &[], request, bytes) {
+        self.scratch.clear();
+        match relay::write(socket, output, self.buffers, self.scratch, request, bytes) {
             None => return self.upstream_is_deaf(),
             Some(0) => return Step::Blocked,
             Some(count) => self.moved(count),
@@ -335,7 +336,8 @@ impl Sides<'_> {
         let bytes = self.upstream.input.as_ref().map_or(&[][..], Buf::bytes);
         let Client { socket, output, .. } = &mut *self.client;
         let answer = &mut self.flow.answer;
-        match relay::write(socket, output, self.buffers, &[], answer, bytes) {
+        self.scratch.clear();
+        match relay::write(socket, output, self.buffers, self.scratch, answer, bytes) {
             None => return self.tell(Fact::ClientGone),
             Some(0) if output.is_none() => return Step::Blocked,
             Some(count) => self.sent(count),

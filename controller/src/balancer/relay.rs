@@ -11,9 +11,7 @@ use std::io::IoSlice;
 use tucano_common::http1::chunked::{ChunkHead, ChunkedError, Part};
 use tucano_common::http1::framing::Recoding;
 use tucano_common::http1::{Body, BodyDecoder};
-use tucano_common::limits::{
-    GATHERED_BYTES_MAX, HEAD_SLICES_MAX, OWN_CHUNK_BYTES_MAX, SPLICED_BYTES_MIN,
-};
+use tucano_common::limits::{GATHERED_BYTES_MAX, OWN_CHUNK_BYTES_MAX, SPLICED_BYTES_MIN};
 
 use super::buffers::{Buf, Buffers};
 use super::socket::{Moved, Socket};
@@ -164,13 +162,15 @@ impl Relay {
 
 /// Writes `head` and what of the body is ready. What the socket does not take of the head, or of a
 /// chunk of our own, is put into `output`, which was empty; a body's own bytes stay where they are.
+/// `head` is left with anything behind it: each piece of a write costs the kernel a look and a copy
+/// of its own, so that what is short is put together there.
 ///
 /// `None`: the receiver is gone. Else how many bytes were written.
 pub(super) fn write(
     socket: &mut Socket,
     output: &mut Option<Buf>,
     buffers: &mut Buffers,
-    head: &[&[u8]],
+    head: &mut Vec<u8>,
     relay: &mut Relay,
     bytes: &[u8],
 ) -> Option<usize> {
@@ -179,63 +179,40 @@ pub(super) fn write(
         data = data.get(..OWN_CHUNK_BYTES_MAX).unwrap_or(data);
     }
     let chunk = (relay.makes_chunks() && !data.is_empty()).then(|| ChunkHead::new(data.len()));
-    let (before, after): (&[u8], &[u8]) = match &chunk {
-        Some(chunk) => (chunk.as_ref(), b"\r\n"),
-        None => (&[], &[]),
-    };
-    let moved = match head {
+    let mut after: &[u8] = &[];
+    if let Some(chunk) = &chunk {
+        head.extend_from_slice(chunk.as_ref());
+        after = b"\r\n";
+    }
+    let head_len = head.len();
+    let len = head_len + data.len() + after.len();
+    let moved = if head_len == 0 {
         // A body on its way: as it is.
-        [] if chunk.is_none() => socket.write(&[IoSlice::new(data)]),
-        _ => {
-            let parts = head.iter().copied().chain([before, data, after]);
-            write_parts(socket, buffers, parts)
-        }
+        socket.write(&[IoSlice::new(data)])
+    } else if len <= GATHERED_BYTES_MAX {
+        head.extend_from_slice(data);
+        head.extend_from_slice(after);
+        socket.write(&[IoSlice::new(head)])
+    } else {
+        socket.write(&[head.as_slice(), data, after].map(IoSlice::new))
     };
     let written = match moved {
         Moved::Some(written) => written,
         Moved::Blocked => 0,
         Moved::Closed | Moved::Gone => return None,
     };
-    let mut left = written;
-    let mut rest_of = |part: &[u8]| -> usize {
-        let taken = left.min(part.len());
-        left -= taken;
-        taken
-    };
-    let mut fits = true;
-    for part in head.iter().copied().chain([before]) {
-        let taken = rest_of(part);
-        fits &= buffers.append(output, part.get(taken..).unwrap_or(&[]));
-    }
-    let taken = rest_of(data);
+    let taken = written.saturating_sub(head_len);
+    let (head, sent) = (head.get(..head_len).unwrap_or(&[]), taken.min(data.len()));
+    let mut fits = buffers.append(output, head.get(written..).unwrap_or(&[]));
     if chunk.is_some() {
-        fits &= buffers.append(output, data.get(taken..).unwrap_or(&[]));
-        fits &= buffers.append(output, after.get(rest_of(after)..).unwrap_or(&[]));
+        fits &= buffers.append(output, data.get(sent..).unwrap_or(&[]));
+        fits &= buffers.append(output, after.get(taken - sent..).unwrap_or(&[]));
         relay.sent += data.len();
     } else {
-        relay.sent += taken;
+        relay.sent += sent;
     }
     debug_assert!(fits, "one head, or one buffer's data in a chunk, fits an empty buffer");
     Some(written)
-}
-
-/// Writes several pieces in one go. Each piece costs the kernel a look and a copy of its own, so
-/// that a head, which is made of a few short ones, is put together first.
-fn write_parts<'a>(
-    socket: &mut Socket,
-    buffers: &mut Buffers,
-    parts: impl Iterator<Item = &'a [u8]> + Clone,
-) -> Moved {
-    if parts.clone().map(<[u8]>::len).sum::<usize>() <= GATHERED_BYTES_MAX {
-        return socket.write(&[IoSlice::new(buffers.gather(parts))]);
-    }
-    let mut slices = [IoSlice::new(&[]); HEAD_SLICES_MAX + 3];
-    let mut count = 0;
-    for (slot, part) in slices.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
-        *slot = IoSlice::new(part);
-        count += 1;
-    }
-    socket.write(slices.get(..count).unwrap_or(&[]))
 }
 
 /// Writes what waits in `output`. True: it is empty; none: the receiver is gone.

@@ -58,6 +58,7 @@ impl Lb {
         let is_sparse = self.has_spare_places();
         if is_quiet {
             self.buffers.give_back();
+            self.scratch = Vec::new();
         }
         if is_sparse {
             self.clients.give_back();

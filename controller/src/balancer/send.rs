@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use tucano_common::http1::exchange::Failure;
 use tucano_common::http1::{Body, HeadScan, RequestHead};
 use tucano_common::limits::{
-    CRASH_GRACE, CRASH_RETRY, HEAD_SLICES_MAX, HELD_RELEASE_PAUSE, HELD_RELEASED_AT_ONCE,
-    SILENCE_CHECK, UPSTREAM_FRESH,
+    CRASH_GRACE, CRASH_RETRY, HELD_RELEASE_PAUSE, HELD_RELEASED_AT_ONCE, SILENCE_CHECK,
+    UPSTREAM_FRESH,
 };
 use tucano_common::time::Mono;
 use tucano_controller_core::balancer::outlier::Sign;
@@ -322,23 +322,15 @@ impl Sides<'_> {
             is_trusted: config.trusts(self.client.peer),
             id: self.flow.id,
         };
-        self.scratch.clear();
-        let plan = forward::request(head, bytes, &origin, self.scratch);
+        forward::request(head, bytes, &origin, self.scratch);
         self.flow.request = Relay::new(head.body, Recoding::Same, head.len());
         if !matches!(head.body, Body::None) && self.flow.request.advance(bytes).is_err() {
             // Its next look at these bytes finds the same fault, and says so.
             self.flow.request = Relay::new(head.body, Recoding::Same, head.len());
         }
-        let mut slices = [&[][..]; HEAD_SLICES_MAX];
-        let mut count = 0;
-        for (slot, slice) in slices.iter_mut().zip(plan.slices(bytes, self.scratch)) {
-            *slot = slice;
-            count += 1;
-        }
         let Upstream { socket, output, .. } = &mut *self.upstream;
-        let head = slices.get(..count).unwrap_or(&[]);
         let request = &mut self.flow.request;
-        match relay::write(socket, output, self.buffers, head, request, bytes) {
+        match relay::write(socket, output, self.buffers, self.scratch, request, bytes) {
             // The connection is broken; reading from it says how.
             None => self.flow.seen.upstream_is_deaf = true,
             Some(written) => self.flow.seen.is_sent = written > 0,
