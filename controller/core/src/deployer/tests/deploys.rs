@@ -3,20 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use tucano_common::time::Wall;
 
-use super::world::{MIB, World, service, spec, worker};
+use super::world::{MIB, World, revision_of, scale, service, spec, worker};
 use crate::balancer::table::Duty;
 use crate::cluster::{DeploymentStatus, EventKind, State};
-use crate::deployer::{Command, Fact, OutsideHealth, Refusal, ServiceCondition};
-
-fn revision_of(world: &World, name: &str) -> u64 {
-    world.deployer.cluster().service(&service(name)).unwrap().revision
-}
-
-fn scale(name: &str, concurrency: u32) -> Command {
-    Command::Scale { service: service(name), concurrency }
-}
+use crate::deployer::{Command, Refusal, ServiceCondition};
 
 #[test]
 fn three_on_three() {
@@ -152,98 +143,6 @@ fn drained_instances_get_their_signal_when_they_are_drained() {
 }
 
 #[test]
-fn a_build_that_fails_reverts_or_fails_and_says_why() {
-    let broken = |auto_revert: bool| {
-        json!({
-            "scripts": { "runtime-script": "run", "build-script": "fail" },
-            "update": { "auto_revert": auto_revert },
-        })
-    };
-    let mut world = World::new(3);
-    let id = world.deploy(&spec("web", 3, broken(true)));
-    world.settle("web");
-    let DeploymentStatus::Failed { reason, failure, .. } = world.status(id).clone() else {
-        panic!("{:?}", world.status(id));
-    };
-    assert!(reason.contains("the build script exited with code 1"), "{reason}");
-    assert!(failure.unwrap().output_tail.contains("Cannot find module"));
-    world.until(10, |world| world.staying("web").is_empty());
-    assert_eq!(world.health("web").condition, ServiceCondition::Failed);
-    world.run(30);
-    assert!(world.staying("web").is_empty(), "nothing is tried again without a command");
-
-    let good = world.deploy(&spec("web", 3, json!({})));
-    world.settle("web");
-    assert!(matches!(world.status(good), DeploymentStatus::Succeeded { .. }));
-    let old = world.ids("web");
-
-    let id = world.deploy(&spec("web", 3, broken(true)));
-    while matches!(world.status(id), DeploymentStatus::InProgress { .. }) {
-        world.tick();
-        assert_eq!(world.health("web").healthy, 3);
-    }
-    assert!(matches!(world.status(id), DeploymentStatus::Reverted { to: 2, .. }));
-    world.run(10);
-    assert_eq!(world.ids("web"), old, "the healthy ones were never touched");
-    assert_eq!((revision_of(&world, "web"), world.health("web").healthy), (2, 3));
-    assert_eq!(world.health("web").condition, ServiceCondition::Running);
-
-    let id = world.deploy(&spec("web", 3, broken(false)));
-    world.settle("web");
-    assert!(matches!(world.status(id), DeploymentStatus::Failed { .. }));
-    world.run(10);
-    assert_eq!(world.ids("web"), old, "kept, though nothing goes back");
-    assert_eq!(world.count(EventKind::DeploymentFailed), 2);
-    assert_eq!(world.count(EventKind::DeploymentReverted), 1);
-}
-
-#[test]
-fn a_crash_loop_and_one_that_never_gets_healthy_fail_within_their_bounds() {
-    for (runtime, within, text) in
-        [("crash", 10, "5 times in a row"), ("hang", 62, "update.healthy_deadline")]
-    {
-        let mut world = World::new(2);
-        let scripts = json!({ "scripts": { "runtime-script": runtime } });
-        let id = world.deploy(&spec("web", 2, scripts));
-        let over = |world: &World| world.status(id).ended_at().is_some();
-        world.until(within, over);
-        let DeploymentStatus::Failed { reason, .. } = world.status(id) else { panic!() };
-        assert!(reason.contains(text), "{reason}");
-        world.until(10, World::at_rest);
-    }
-}
-
-#[test]
-fn a_long_build_is_not_late() {
-    let mut world = World::new(1);
-    let scripts = json!({
-        "scripts": { "runtime-script": "slow", "build-script": "make" },
-        "update": { "healthy_deadline": "6s" },
-    });
-    let id = world.deploy(&spec("web", 1, scripts));
-    world.settle("web");
-    assert!(matches!(world.status(id), DeploymentStatus::Succeeded { .. }), "5 s from its start");
-    let fast = json!({ "scripts": { "runtime-script": "slow" }, "update": {
-        "healthy_deadline": "4s" }, "env": { "V": "2" } });
-    let id = world.deploy(&spec("web", 1, fast));
-    world.settle("web");
-    assert!(matches!(world.status(id), DeploymentStatus::Reverted { .. }));
-}
-
-#[test]
-fn a_newer_deploy_supersedes() {
-    let mut world = World::new(2);
-    let first = world.deploy(&spec("web", 2, json!({ "scripts": { "runtime-script": "hang" } })));
-    world.run(2);
-    let second = world.deploy(&spec("web", 2, json!({})));
-    let DeploymentStatus::Superseded { by, .. } = world.status(first) else { panic!() };
-    assert_eq!(*by, Some(second));
-    world.settle("web");
-    assert!(matches!(world.status(second), DeploymentStatus::Succeeded { .. }));
-    world.until(10, World::at_rest);
-}
-
-#[test]
 fn scaling_keeps_what_runs_and_takes_the_newest() {
     let mut world = World::new(3);
     world.deploy(&spec("web", 2, json!({})));
@@ -319,28 +218,6 @@ fn one_instance_is_restarted_in_place_and_out_of_the_rotation() {
 }
 
 #[test]
-fn rollback_goes_to_the_last_healthy_or_the_one_named() {
-    let mut world = World::new(2);
-    let roll_back = |revision| Command::Rollback { service: service("web"), revision };
-    assert!(matches!(world.command(roll_back(None)), Err(Refusal::UnknownService(_))));
-    for version in ["1", "2", "3"] {
-        world.deploy(&spec("web", 1, json!({ "env": { "V": version } })));
-        world.settle("web");
-    }
-    world.command(roll_back(None)).unwrap();
-    world.settle("web");
-    assert_eq!(world.staying("web").iter().map(|each| each.1).collect::<Vec<_>>(), [2]);
-    world.command(roll_back(Some(1))).unwrap();
-    world.settle("web");
-    assert_eq!(revision_of(&world, "web"), 1);
-    assert!(matches!(world.command(roll_back(None)), Err(Refusal::NothingToRollBackTo(_))));
-    let unknown = world.command(roll_back(Some(9))).unwrap_err();
-    assert!(unknown.to_string().contains("1 to 3 are kept"), "{unknown}");
-    world.deploy(&spec("web", 1, json!({ "env": { "V": "4" } })));
-    assert_eq!(revision_of(&world, "web"), 4, "numbers are never used again");
-}
-
-#[test]
 fn deleting_ends_everything_and_leaves_nothing() {
     let mut world = World::new(3);
     world.deploy(&spec("web", 3, json!({})));
@@ -371,123 +248,6 @@ fn a_deploy_while_it_is_being_deleted_brings_it_back() {
     assert!(matches!(world.status(id), DeploymentStatus::Succeeded { .. }));
     world.until(10, World::at_rest);
     assert_eq!(world.staying("web").len(), 2);
-}
-
-#[test]
-fn a_host_belongs_to_one_service_on_a_port() {
-    let mut world = World::new(1);
-    let host = |name: &str, port: u16| {
-        let network = json!({ "network": { "expose_port": port, "hosts": ["x.lan"] } });
-        Command::Deploy { spec: spec(name, 1, network) }
-    };
-    world.command(host("one", 80)).unwrap();
-    let events = world.events.len();
-    let refused = world.command(host("two", 8080)).unwrap_err();
-    let by_same = matches!(&refused, Refusal::HostTaken { by, .. } if by.as_str() == "one");
-    assert!(by_same, "80 is mapped to 8080: {refused}");
-    assert_eq!(world.events.len(), events, "nothing changed");
-    assert!(world.deployer.cluster().service(&service("two")).is_none());
-    world.command(host("two", 81)).unwrap();
-    assert_eq!(world.deployer.ports().into_iter().collect::<Vec<_>>(), [81, 8080]);
-    world.command(Command::Delete { service: service("one") }).unwrap();
-    world.command(host("three", 80)).unwrap();
-}
-
-#[test]
-fn an_external_service_has_routes_and_no_instances() {
-    let mut world = World::new(1);
-    let value = json!({ "name": "ext", "network": { "expose_port": 80 },
-        "external": { "addresses": ["10.0.0.7:9000", "10.0.0.8:9000"] } });
-    let external = std::sync::Arc::new(tucano_common::spec::parse(&value).unwrap());
-    let id = world.deploy(&external);
-    assert!(matches!(world.status(id), DeploymentStatus::Succeeded { .. }));
-    let endpoints = &world.table.services[0].endpoints;
-    assert_eq!(endpoints.len(), 2);
-    assert_ne!(endpoints[0].instance, endpoints[1].instance);
-    assert!(matches!(world.command(scale("ext", 3)), Err(Refusal::External(_))));
-    assert_eq!(world.health("ext").condition, ServiceCondition::Running);
-    // From scripts to outside and back.
-    world.deploy(&spec("ext", 1, json!({})));
-    world.settle("ext");
-    assert_eq!(world.staying("ext").len(), 1);
-    world.deploy(&external);
-    world.until(10, |world| world.staying("ext").is_empty());
-}
-
-#[test]
-fn an_external_address_that_fails_leaves_the_rotation_until_it_is_well() {
-    let mut world = World::new(1);
-    let value = json!({ "name": "ext", "network": { "expose_port": 80 },
-        "external": { "addresses": ["10.0.0.7:9000", "10.0.0.8:9000"] } });
-    world.deploy(&std::sync::Arc::new(tucano_common::spec::parse(&value).unwrap()));
-    let found = |address: &str, result: Result<(), String>| {
-        let address = address.parse().unwrap();
-        Fact::Outside(OutsideHealth { service: service("ext"), address, result })
-    };
-    let fails = || found("10.0.0.7:9000", Err("status 500".to_owned()));
-    for fact in [fails(), fails(), found("10.0.0.9:9000", Err("not listed".to_owned()))] {
-        world.fact(fact);
-    }
-    let duties = |world: &World| -> Vec<Duty> {
-        world.table.services[0].endpoints.iter().map(|endpoint| endpoint.duty).collect()
-    };
-    assert_eq!(duties(&world), [Duty::Drain, Duty::Serve]);
-    let health = world.health("ext");
-    assert_eq!((health.condition, health.healthy), (ServiceCondition::Degraded, 1));
-    assert!(health.reason.unwrap().contains("10.0.0.7:9000 fails its health check: status 500"));
-    world.fact(found("10.0.0.7:9000", Ok(())));
-    assert_eq!(duties(&world), [Duty::Serve, Duty::Serve]);
-    assert_eq!(world.health("ext").condition, ServiceCondition::Running);
-    let told = [EventKind::InstanceUnhealthy, EventKind::InstanceHealthy];
-    assert_eq!(told.map(|kind| world.count(kind)), [1, 1]);
-}
-
-#[test]
-fn an_external_address_that_is_named_again_begins_anew() {
-    let mut world = World::new(1);
-    let external = |addresses: &[&str]| {
-        let value = json!({ "name": "ext", "network": { "expose_port": 80 },
-            "external": { "addresses": addresses } });
-        std::sync::Arc::new(tucano_common::spec::parse(&value).unwrap())
-    };
-    let (both, one) = (["10.0.0.7:9000", "10.0.0.8:9000"], ["10.0.0.8:9000"]);
-    let found = |result| {
-        let address = both[0].parse().unwrap();
-        Fact::Outside(OutsideHealth { service: service("ext"), address, result })
-    };
-    /// Of the first address: since when it is named, since when it is as it is, whether it fails.
-    fn first(world: &World) -> (Wall, Wall, bool) {
-        let service = world.deployer.cluster().service(&service("ext")).unwrap();
-        let first = world.deployer.outside_of(service).remove(0);
-        (first.named_since, first.since, first.down.is_some())
-    }
-    world.deploy(&external(&both));
-    let begun = first(&world);
-    assert_eq!((begun.0, begun.2), (begun.1, false), "well since it is named");
-    world.run(5);
-    assert_eq!(first(&world), begun);
-    world.fact(found(Err("status 500".to_owned())));
-    let down = first(&world);
-    assert!(down.2 && down.1 > begun.1 && down.0 == begun.0);
-    world.run(5);
-    world.fact(found(Ok(())));
-    let up = first(&world);
-    assert!(!up.2 && up.1 > down.1 && up.0 == begun.0, "well since it is well again");
-    world.fact(found(Err("status 500".to_owned())));
-    world.deploy(&external(&one));
-    world.run(5);
-    world.deploy(&external(&both));
-    let again = first(&world);
-    assert!(!again.2 && again.0 == again.1 && again.0 > up.1, "{again:?}");
-    assert_eq!(world.table.services[0].endpoints[0].duty, Duty::Serve);
-    // Back to where it was not named, and back again.
-    for revision in [2, 3] {
-        world.run(5);
-        let name = service("ext");
-        world.command(Command::Rollback { service: name, revision: Some(revision) }).unwrap();
-    }
-    let back = first(&world);
-    assert!(back.0 > again.0 && back.0 == back.1, "{back:?}");
 }
 
 #[test]
