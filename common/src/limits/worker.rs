@@ -63,6 +63,9 @@ pub const KILL_REPEAT: Duration = Duration::from_secs(10);
 pub const LEDGER_RETRY: Duration = Duration::from_secs(1);
 /// A holder that has not said what it started is asked again after this.
 pub const ADOPT_RETRY: Duration = Duration::from_millis(20);
+/// A holder that let go of its lock has this long to be gone: the kernel needs microseconds, on a
+/// machine that is overloaded a little more.
+pub const HOLDER_EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Processes and threads of a job whose spec does not say: more than servers have, and few enough
 /// that a fork bomb leaves the machine to the others.
 pub const SERVICE_PROCESSES_MAX: u64 = 1024;

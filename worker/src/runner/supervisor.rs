@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use rustix::process::Signal;
+use tucano_common::limits::HOLDER_EXIT_TIMEOUT;
 use tucano_common::time::Wall;
 use tucano_worker_core::ledger::InstanceEntry;
 use tucano_worker_core::{End, Ending, Fact, Job, JobRun, Launch, Layout, Process, Started};
@@ -195,8 +196,10 @@ impl Runner {
             Ok(lock) if !try_lock(&lock) => self.adopt_living(job, running),
             Ok(_) => {
                 let started = self.of_this_boot(running).or(known);
-                // A child still, where this process was another agent before.
+                // A child still, where this process was another agent before. It let go of its lock
+                // as one of the last things, and may not have ended altogether.
                 if let Some(holder) = started.and_then(|started| process::open(started.holder)) {
+                    process::wait(&holder, HOLDER_EXIT_TIMEOUT);
                     process::reap(&holder);
                 }
                 Outcome::Over(self.ended(job, started, now))
