@@ -29,8 +29,27 @@ sockopt_impl!(
     GetOnly,
     libc::IPPROTO_TCP,
     libc::TCP_INFO,
-    libc::tcp_info
+    InfoStart
 );
+
+/// The first fields of the kernel's `tcp_info`, as far as one is wanted: every kernel has these, and
+/// fills no more than it is asked for. The whole struct grows with kernels, and what asks an older
+/// one for it gets less than it expects.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+#[expect(unreachable_pub, reason = "what the macro makes of it is public")]
+pub struct InfoStart {
+    _state_and_retransmits: [u8; 3],
+    probes: u8,
+    _backoff_and_options: [u8; 4],
+    _timeouts_and_segment_sizes: [u32; 4],
+    unacked: u32,
+    _losses: [u32; 4],
+    _last_sent_and_received: [u32; 3],
+    last_ack_recv_ms: u32,
+    _path_mtu_and_window: [u32; 2],
+    rtt_us: u32,
+}
 
 /// Congestion control for connections that cross one switch or none: by loss, without a model of
 /// the path. Every kernel has it and lets everybody choose it (tcp(7), `TCP_CONGESTION`). Where the
@@ -233,10 +252,10 @@ impl Socket {
     pub(super) fn evidence(&self) -> Option<Evidence> {
         let info = nix::sys::socket::getsockopt(&self.stream.as_fd(), TcpInfo).ok()?;
         Some(Evidence {
-            has_unacknowledged: info.tcpi_unacked > 0,
-            unacknowledged_for: Duration::from_millis(info.tcpi_last_ack_recv.into()),
-            round_trip: Duration::from_micros(info.tcpi_rtt.into()),
-            questions: info.tcpi_probes,
+            has_unacknowledged: info.unacked > 0,
+            unacknowledged_for: Duration::from_millis(info.last_ack_recv_ms.into()),
+            round_trip: Duration::from_micros(info.rtt_us.into()),
+            questions: info.probes,
         })
     }
 
@@ -279,4 +298,35 @@ fn spliced(from: &impl AsFd, to: &impl AsFd, most: usize) -> Moved {
 /// What a path between neighbours needs; slower without, not wrong.
 fn choose_nearby_congestion(fd: &impl AsFd) {
     let _ = setsockopt(fd, sockopt::TcpCongestion, &OsString::from(NEARBY_CONGESTION));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_of_a_connection_stands_where_the_oldest_kernel_has_it() {
+        assert_eq!(offset_of!(InfoStart, probes), offset_of!(libc::tcp_info, tcpi_probes));
+        assert_eq!(offset_of!(InfoStart, unacked), offset_of!(libc::tcp_info, tcpi_unacked));
+        let last_ack = offset_of!(libc::tcp_info, tcpi_last_ack_recv);
+        assert_eq!(offset_of!(InfoStart, last_ack_recv_ms), last_ack);
+        assert_eq!(offset_of!(InfoStart, rtt_us), offset_of!(libc::tcp_info, tcpi_rtt));
+        // Up to here it is as it was in Linux 2.6.2.
+        assert!(size_of::<InfoStart>() <= offset_of!(libc::tcp_info, tcpi_total_retrans) + 4);
+    }
+
+    #[test]
+    fn the_kernel_tells_of_a_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = Socket::connect(listener.local_addr().unwrap()).unwrap();
+        let (_far, _) = listener.accept().unwrap();
+        while socket.write(&[IoSlice::new(b"x")]) == Moved::Blocked {
+            socket.is_writable = true;
+        }
+        let evidence = socket.evidence().unwrap();
+        assert!(evidence.round_trip > Duration::ZERO, "{evidence:?}");
+        assert_eq!(evidence.questions, 0);
+    }
 }
