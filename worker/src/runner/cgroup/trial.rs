@@ -72,6 +72,10 @@ impl Drop for Trial {
         }
         for group in &self.groups {
             let _never_made = remove_empty(group);
+            // Also one that turned out to be of no use, beside a better one.
+            if let Some(top) = group.parent() {
+                let _jobs_are_in_it = fs::remove_dir(top);
+            }
         }
     }
 }
@@ -122,5 +126,14 @@ mod tests {
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(trial);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        let base = std::env::temp_dir().join(format!("tucano-trial-{}", std::process::id()));
+        let (tried, used) = (base.join("tucano-1"), base.join("tucano-2"));
+        fs::create_dir_all(&tried).unwrap();
+        fs::create_dir_all(used.join("runtime.x.1")).unwrap();
+        let mut trial = Trial { sleeper: None, groups: BTreeSet::new() };
+        assert!([&tried, &used].into_iter().all(|top| trial.enters(top).is_some()));
+        drop(trial);
+        assert!(!tried.exists() && fs::read_dir(&used).unwrap().count() == 1);
+        fs::remove_dir_all(base).unwrap();
     }
 }
