@@ -11,8 +11,9 @@ cd "$(dirname "$0")/.."
 system=${1:-/var/tmp/tucano-cgroup2}
 [ $# = 0 ] || shift
 kernel=linux-image-cloud-amd64
-packages=$kernel,systemd-sysv,udev,dbus,procps,iproute2,curl,python3,nginx-light,stress-ng
+packages=$kernel,systemd-sysv,udev,dbus,procps,iproute2,curl,gcc,libc6-dev,python3,nginx-light
 work=$(mktemp -d)
+root=$work/root
 trap 'rm -rf "$work"' EXIT
 
 [ -e "$system/boot" ] || mmdebstrap --variant=apt --include="$packages" bookworm "$system" >&2
@@ -21,8 +22,8 @@ trap 'rm -rf "$work"' EXIT
 cargo build -q --workspace --bins
 tests=$(cargo test --no-run --message-format=json -p tucano-worker -p tucano-tests 2>/dev/null |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
-cp -a "$system" "$work/root"
-inside=$work/root/src
+cp -a "$system" "$root"
+inside=$root/src
 mkdir -p "$inside/target/debug/deps"
 git archive HEAD | tar -xf - -C "$inside"
 cp target/debug/tucano target/debug/tucano-* "$inside/target/debug/" 2>/dev/null
@@ -32,7 +33,7 @@ for test in $tests; do
     esac
 done
 find "$inside/target/debug" -type f -perm -1 -exec strip -g {} +
-sh tools/install.sh install "$work/root" /usr/local/bin /usr/local/share/doc/tucano \
+sh tools/install.sh install "$root" /usr/local/bin /usr/local/share/doc/tucano \
     /etc/systemd/system /etc/sysusers.d /etc/tmpfiles.d target/debug >/dev/null
 
 cat >"$inside/run.sh" <<EOF
@@ -84,7 +85,7 @@ for module in bomb measured shortage scripts crashes restarts dossier; do
 done
 [ \$failed = 0 ] && echo "all is well"
 EOF
-cat >"$work/root/etc/systemd/system/checks.service" <<EOF
+cat >"$root/etc/systemd/system/checks.service" <<EOF
 [Unit]
 After=multi-user.target
 [Service]
@@ -98,12 +99,12 @@ ExecStopPost=/bin/systemctl poweroff --force
 [Install]
 WantedBy=default.target
 EOF
-ln -s ../checks.service "$work/root/etc/systemd/system/multi-user.target.wants/"
-ln -sf /dev/null "$work/root/etc/systemd/system/serial-getty@ttyS0.service"
+ln -s ../checks.service "$root/etc/systemd/system/multi-user.target.wants/"
+ln -sf /dev/null "$root/etc/systemd/system/serial-getty@ttyS0.service"
 truncate -s 6G "$work/disk"
-mkfs.ext4 -q -d "$work/root" "$work/disk"
+mkfs.ext4 -q -d "$root" "$work/disk"
 qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 3072 -display none -serial stdio -monitor none \
-    -no-reboot -nic none -kernel "$work"/root/boot/vmlinuz-* -initrd "$work"/root/boot/initrd.img-* \
+    -no-reboot -nic none -kernel "$root"/boot/vmlinuz-* -initrd "$root"/boot/initrd.img-* \
     -append "root=/dev/vda rw console=ttyS0 quiet panic=-1 $*" \
     -drive "file=$work/disk,if=virtio,format=raw,cache=unsafe" </dev/null | tee "$work/log"
 grep -q '^all is well' "$work/log"

@@ -32,9 +32,9 @@ sockopt_impl!(
     InfoStart
 );
 
-/// The first fields of the kernel's `tcp_info`, as far as one is wanted: every kernel has these, and
-/// fills no more than it is asked for. The whole struct grows with kernels, and what asks an older
-/// one for it gets less than it expects.
+/// The first fields of the kernel's `tcp_info`, as far as one is wanted: every kernel has these,
+/// and fills no more than it is asked for. The whole struct grows with kernels, and what asks an
+/// older one for it gets less than it expects.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 #[expect(unreachable_pub, reason = "what the macro makes of it is public")]
