@@ -126,7 +126,7 @@ mod tests {
         assert!(Path::new(&format!("/proc/{pid}")).exists());
         drop(trial);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        let base = std::env::temp_dir().join(format!("tucano-trial-{}", std::process::id()));
+        let base = std::env::temp_dir().join(format!("tucano-tried-{}", std::process::id()));
         let (tried, used) = (base.join("tucano-1"), base.join("tucano-2"));
         fs::create_dir_all(&tried).unwrap();
         fs::create_dir_all(used.join("runtime.x.1")).unwrap();
