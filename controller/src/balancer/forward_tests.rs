@@ -1,6 +1,7 @@
 //! Heads on their way through, as the other side sees them.
 
 use tucano_common::http1::{HeadScan, Method};
+use tucano_common::prng::Prng;
 
 use super::*;
 
@@ -151,5 +152,77 @@ fn addresses_and_ids_are_written_as_they_are_displayed() {
     }
     for id in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
         assert_eq!(RequestId(id).to_string(), format!("{id:016x}"));
+    }
+}
+
+/// A request's head of fields as they come: known ones and others, in any order and case.
+fn random_head(prng: &mut Prng) -> String {
+    let pick =
+        |prng: &mut Prng, from: &[&str]| from[prng.below(from.len() as u32) as usize].to_owned();
+    let target = pick(prng, &["/", "/a?b=c", "http://web/x", "http://web?q", "*"]);
+    let method = if target == "*" { "OPTIONS" } else { "GET" };
+    let mut head = format!("{method} {target} HTTP/1.{}\r\n", prng.below(2));
+    let mut lines = vec!["Host: web".to_owned()];
+    for _ in 0..prng.below(30) {
+        let known = FieldName::ALL[prng.below(FieldName::ALL.len() as u32) as usize];
+        let name = match known {
+            FieldName::Host | FieldName::ContentLength | FieldName::TransferEncoding => "X-Own",
+            known if prng.chance(0.7) => known.text(),
+            _ => "X-Own",
+        };
+        let name = if prng.chance(0.3) { name.to_lowercase() } else { name.to_owned() };
+        let values =
+            ["a", "", "close", "keep-alive, x-own", "upgrade", "websocket", "h2c", "cookie, a b"];
+        lines.push(format!("{name}:{}{}", [" ", "", "\t"][lines.len() % 3], pick(prng, &values)));
+    }
+    while !lines.is_empty() {
+        let at = prng.below(lines.len() as u32) as usize;
+        head.push_str(&lines.swap_remove(at));
+        head.push_str("\r\n");
+    }
+    head + "\r\n"
+}
+
+#[test]
+fn whatever_fields_come_what_goes_on_is_whole_and_says_where_it_came_from() {
+    let mut prng = Prng::new(7);
+    for _ in 0..20_000 {
+        let text = random_head(&mut prng);
+        let Ok(Some(mut head)) = RequestHead::parse(text.as_bytes(), &mut HeadScan::default())
+        else {
+            panic!("not a head: {text:?}");
+        };
+        if asks_http2(&head, text.as_bytes()) {
+            head.asks_upgrade = false;
+        }
+        let is_trusted = prng.chance(0.5);
+        let origin = Origin { peer: IpAddr::from([10, 0, 0, 9]), is_trusted, id: ID };
+        let mut out = Vec::new();
+        request(&head, text.as_bytes(), &origin, &mut out);
+        let shown = || format!("{text:?} -> {:?}", String::from_utf8_lossy(&out));
+        let parsed = RequestHead::parse(&out, &mut HeadScan::default());
+        let passed = parsed.unwrap_or_else(|error| panic!("{error:?}: {}", shown())).unwrap();
+        assert_eq!(passed.len(), out.len(), "{}", shown());
+        assert_eq!((passed.method, passed.version), (head.method, Version::Http11), "{}", shown());
+        assert_eq!(passed.host.of(&out), b"web", "{}", shown());
+        assert!(matches!(passed.target, Target::Origin(_) | Target::Asterisk(_)), "{}", shown());
+        assert_eq!((passed.asks_upgrade, passed.body), (head.asks_upgrade, head.body));
+        let count = |name| passed.fields.as_slice().iter().filter(|it| it.known == name).count();
+        let fields = passed.fields.as_slice().iter();
+        let told = fields.rev().find(|it| it.known == FieldName::XForwardedFor).unwrap();
+        assert!(told.value.of(&out).ends_with(b"10.0.0.9"), "{}", shown());
+        assert!(is_trusted || count(FieldName::XForwardedFor) == 1, "{}", shown());
+        assert!(is_trusted || count(FieldName::Forwarded) == 0, "{}", shown());
+        assert_eq!(count(FieldName::XRequestId), 1, "{}", shown());
+        for gone in [FieldName::KeepAlive, FieldName::ProxyConnection, FieldName::Te] {
+            assert_eq!(count(gone), 0, "{}", shown());
+        }
+        // What is neither this hop's nor ours passes as it came, in its order.
+        let own = |head: &RequestHead, bytes: &[u8]| -> Vec<Vec<u8>> {
+            let fields = head.fields.as_slice().iter();
+            let ours = |it: &&Field| matches!(it.known, FieldName::Accept | FieldName::Referer);
+            fields.filter(ours).map(|it| it.value.of(bytes).to_vec()).collect()
+        };
+        assert_eq!(own(&passed, &out), own(&head, text.as_bytes()), "{}", shown());
     }
 }
