@@ -67,7 +67,7 @@ units() {
     pid=\$(cat "\$group/cgroup.procs")
     kill -9 \$(systemctl show -p MainPID --value tucano-worker)
     sleep 5
-    curl -sf -X DELETE localhost:7070/v1/services/calm && kill -0 "\$pid" || return
+    kill -0 "\$pid" && curl -sf -X DELETE localhost:7070/v1/services/calm || return
     for try in \$(seq 60); do
         [ -e "\$group" ] || break
         sleep 1
