@@ -12,10 +12,10 @@ const AFTER_CPUS: &[u8] = b"\nintr";
 pub(super) fn cpus(text: &[u8], each: &mut Vec<CpuTicks>) -> Option<CpuTicks> {
     each.clear();
     let mut all = None;
-    for line in lines(text) {
-        let Some(rest) = line.strip_prefix("cpu") else { break };
+    for line in text.split(|byte| *byte == b'\n') {
+        let Some(rest) = line.strip_prefix(b"cpu") else { break };
         let Some(ticks) = ticks(rest) else { continue };
-        match rest.starts_with(' ') {
+        match rest.starts_with(b" ") {
             true => all = Some(ticks),
             false => each.push(ticks),
         }
@@ -30,10 +30,17 @@ pub(super) fn has_all_cpus(text: &[u8]) -> bool {
 
 /// proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal. A guest's time is in user's
 /// already.
-fn ticks(line: &str) -> Option<CpuTicks> {
-    let (_number, rest) = line.split_once(' ')?;
-    let mut fields = rest.split_ascii_whitespace().map(str::parse::<u64>);
-    let mut must = || fields.next()?.ok();
+fn ticks(line: &[u8]) -> Option<CpuTicks> {
+    let number_ends = line.iter().position(|byte| *byte == b' ')?;
+    let mut rest = line.get(number_ends..)?;
+    let mut must = || {
+        rest = rest.trim_ascii_start();
+        let len = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+        let (digits, after) = rest.split_at(len);
+        rest = after;
+        let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
+        if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
+    };
     let (user, nice, system, idle) = (must()?, must()?, must()?, must()?);
     let mut may = || must().unwrap_or(0);
     let (iowait, irq, softirq, steal) = (may(), may(), may(), may());

@@ -22,10 +22,19 @@ impl Headers {
     /// Adds a field. Bytes that can't stand in a field (CR, LF, NUL and other controls) become
     /// spaces, so that no value that came from outside can add a field of its own.
     pub fn push(&mut self, name: &str, value: &str) {
-        self.text.extend(name.chars().map(|c| if is_name_char(c) { c } else { '_' }));
+        self.append(name, |c| if is_name_char(c) { c } else { '_' });
         let name_end = self.text.len() as u32;
-        self.text.extend(value.trim().chars().map(|c| if c.is_control() { ' ' } else { c }));
+        self.append(value.trim(), |c| if c.is_control() { ' ' } else { c });
         self.ends.push((name_end, self.text.len() as u32));
+    }
+
+    /// In one piece, as nearly all come, or with each character that must not be replaced.
+    fn append(&mut self, text: &str, allowed: impl Fn(char) -> char) {
+        if text.bytes().all(|byte| byte.is_ascii() && allowed(byte.into()) == char::from(byte)) {
+            self.text.push_str(text);
+        } else {
+            self.text.extend(text.chars().map(allowed));
+        }
     }
 
     /// The first field of this name.
@@ -65,7 +74,7 @@ impl Headers {
 }
 
 fn is_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c)
+    c == '-' || c.is_ascii_alphanumeric() || "!#$%&'*+.^_`|~".contains(c)
 }
 
 /// Names only: values may hold secrets.
