@@ -72,10 +72,11 @@ units() {
         [ -e "\$group" ] || break
         sleep 1
     done
-    ! [ -e "\$group" ] && ! kill -0 "\$pid" && systemctl stop tucano-worker tucano-controller
+    ! [ -e "\$group" ] && ! kill -0 "\$pid"
 }
 cat /sys/fs/cgroup/cgroup.controllers
 check units units
+systemctl stop tucano-worker tucano-controller
 for test in tucano_worker agent holder; do
     check \$test ../target/debug/deps/\$test --test-threads=2
 done

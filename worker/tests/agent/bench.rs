@@ -306,7 +306,10 @@ impl Worker {
     /// The holder of the instance's first run.
     pub(crate) fn holder(&self) -> i32 {
         let running = self.job().join("running.json");
-        let running: Value = serde_json::from_slice(&fs::read(running).unwrap()).unwrap();
+        let read = || serde_json::from_slice::<Value>(&fs::read(&running).unwrap());
+        // Blank until the holder writes it.
+        eventually("its holder's record", || read().is_ok());
+        let running = read().unwrap();
         i32::try_from(running["holder"]["pid"].as_i64().unwrap()).unwrap()
     }
 

@@ -192,7 +192,8 @@ impl Group {
         };
         let kills = count(&fs::read_to_string(folder.join(events)).ok()?, "oom_kill")?;
         let limit_bytes = number(&folder.join(limit)).filter(|limit| *limit < UNLIMITED);
-        (kills > 0).then(|| Oom { limit_bytes, peak_bytes: self.peak_bytes() })
+        // Before Linux 5.19 version 2 keeps no peak; what was ended for its limit had reached it.
+        (kills > 0).then(|| Oom { limit_bytes, peak_bytes: self.peak_bytes().or(limit_bytes) })
     }
 
     /// The most memory that all of it together had at a time, with the pages of files that it read.
